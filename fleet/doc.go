@@ -1,0 +1,38 @@
+// Package fleet is the wire: what nodes, the boot server, control and operators
+// say to each other over NATS, under which subject, in which bucket, and who
+// may write it. It is a contract: types and pure functions, standard library
+// only.
+//
+// # Values
+//
+//	what                 where                                        writer
+//	events               stream ingot-events, ingot.ev.<node>.<source>.<kind>   the node (agent, resident, vm); netboot, bmc, control
+//	inventory, latest    KV ingot-inventory                           that node
+//	status, latest       KV ingot-status                              the status reducer, compare-and-set
+//	grant, latest        KV ingot-grant, republished ingot.granted.<node>       the grant reconciler, compare-and-set
+//	heartbeat            core ingot.hb.<node>                         that node
+//	nodes and sessions   KV ingot-nodes                               enrolment, compare-and-set
+//	attempts             KV ingot-attempts                            control, compare-and-set before every power action
+//	stacks, rules, expected machines   KV ingot-config                operators
+//	commands to control  micro services ingot.ctl.<verb>, ingot.bmc.<verb>      operators, signed
+//
+// JSON, snake_case, times in RFC 3339 UTC, sizes in bytes. Every value carries
+// a schema, a message is at most [MaxMessageBytes].
+//
+// # Laws of the bus
+//
+// A node may publish ingot.ev.<n>.agent.> (or .resident.> and .vm.>),
+// ingot.log.<n>.agent.>, ingot.hb.<n>, $KV.ingot-inventory.<n> and
+// $JS.API.DIRECT.GET.KV_ingot-grant.$KV.ingot-grant.<n>; it may subscribe to
+// ingot.granted.<n>, ingot.cmd.<n>.* and _INBOX_<n>.>; it may answer once. It
+// has no CONSUMER.*, no STREAM.* and no $SRV. A grant's republished copy is a
+// hint: the value is fetched. A command without a valid signature is nothing.
+//
+// # Enrolment
+//
+// Per boot the agent makes an nkey and connects twice. As the user [UserEnroll]
+// it may only ask [SubjectEnroll]; the answer allots its node ID. As the user
+// [UserNode], with the same nkey, it has the laws above. The resident agent
+// does the same with a key of its own and a [HandoffToken] that the agent's key
+// signed before the jump.
+package fleet
