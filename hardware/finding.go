@@ -1,0 +1,57 @@
+package hardware
+
+import "fmt"
+
+// Severity says how much a finding matters.
+type Severity string
+
+// The severities.
+const (
+	Info     Severity = "info"
+	Warning  Severity = "warning"
+	Critical Severity = "critical"
+)
+
+// Code names a kind of finding, in kebab case.
+type Code string
+
+// The codes that this tree gives.
+const (
+	CodeReaderFailed       Code = "reader-failed"       // a reader returned an error
+	CodeReaderPanicked     Code = "reader-panicked"     // a decoder met bytes that it cannot bear
+	CodeReaderDeadline     Code = "reader-deadline"     // a reader hung and was left behind
+	CodeSourceMalformed    Code = "source-malformed"    // a source answered nonsense; the rest was read
+	CodeResourceMissing    Code = "resource-missing"    // a linked Redfish resource is not there
+	CodeInventoryTruncated Code = "inventory-truncated" // more parts than an inventory holds
+	CodeSerialDisagrees    Code = "serial-disagrees"    // in-band and BMC name other serials
+	CodeUUIDDisagrees      Code = "uuid-disagrees"      // in-band and BMC name other UUIDs
+	CodeUUIDByteOrder      Code = "uuid-byte-order"     // the same UUID, its first fields the other way round
+	CodeMemoryDisagrees    Code = "memory-disagrees"    // sizes differ
+	CodeDIMMsDisagree      Code = "dimms-disagree"      // counts differ
+	CodeModelDisagrees     Code = "model-disagrees"     // another model
+)
+
+// Finding is something that a reader noticed.
+type Finding struct {
+	Code     Code     `json:"code"`
+	Severity Severity `json:"severity"`
+	Part     string   `json:"part,omitempty"`     // "drive nvme0n1", "system"
+	Evidence string   `json:"evidence,omitempty"` // what was seen
+	Hint     string   `json:"hint,omitempty"`     // what to do about it
+	Source   string   `json:"source,omitempty"`   // the reader
+}
+
+// String is one line for a person.
+func (f Finding) String() string {
+	s := fmt.Sprintf("%s: %s", f.Severity, f.Code)
+	if f.Part != "" {
+		s += " (" + f.Part + ")"
+	}
+	if f.Evidence != "" {
+		s += ": " + f.Evidence
+	}
+	if f.Source != "" {
+		s += " [" + f.Source + "]"
+	}
+	return s
+}
