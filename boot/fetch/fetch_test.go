@@ -1,0 +1,165 @@
+package fetch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ingot-metal/ingot/images"
+)
+
+func artifact(b []byte) images.Artifact {
+	return images.Artifact{Name: "root.squashfs", Digest: images.DigestOf(b), SizeBytes: int64(len(b))}
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	r := rand.NewChaCha8([32]byte{1})
+	r.Read(b)
+	return b
+}
+
+// serve answers every blob with b, through change.
+func serve(t *testing.T, b []byte, change func(w http.ResponseWriter, r *http.Request) bool) *httptest.Server {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !change(w, r) {
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b))
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func open(t *testing.T) *os.File {
+	f, err := os.Create(filepath.Join(t.TempDir(), "initrd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	if _, err := io.WriteString(f, "before"); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func content(t *testing.T, f *os.File) []byte {
+	b, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func asIs(http.ResponseWriter, *http.Request) bool { return false }
+
+func TestAppend(t *testing.T) {
+	b := random(3 << 20)
+	s := serve(t, b, asIs)
+	f := open(t)
+	var last int64
+	fetcher := New(Options{Base: s.URL, Progress: func(_ images.Artifact, n int64) { last = n }})
+	if err := fetcher.Append(context.Background(), f, artifact(b)); err != nil {
+		t.Fatal(err)
+	}
+	if got := content(t, f); !bytes.Equal(got, append([]byte("before"), b...)) {
+		t.Errorf("Append wrote %d bytes that differ from the artifact", len(got))
+	}
+	if last != int64(len(b)) {
+		t.Errorf("last progress = %d; want %d", last, len(b))
+	}
+}
+
+func TestAppendTakesUpABrokenConnection(t *testing.T) {
+	b := random(2 << 20)
+	var ranges []string
+	s := serve(t, b, func(w http.ResponseWriter, r *http.Request) bool {
+		ranges = append(ranges, r.Header.Get("Range"))
+		if len(ranges) == 1 {
+			w.Header().Set("Content-Length", "2097152")
+			w.Write(b[:1<<20])
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	})
+	f := open(t)
+	if err := New(Options{Base: s.URL}).Append(context.Background(), f, artifact(b)); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(content(t, f)[6:], b) {
+		t.Error("bytes differ after a broken connection")
+	}
+	if len(ranges) != 2 || !strings.HasPrefix(ranges[1], "bytes=") || ranges[1] == "bytes=0-" {
+		t.Errorf("ranges asked for = %q; want a second one from where the first broke", ranges)
+	}
+}
+
+func TestAppendRefuses(t *testing.T) {
+	b := random(1 << 20)
+	flipped := bytes.Clone(b)
+	flipped[12345] ^= 4
+	absent := func(w http.ResponseWriter, r *http.Request) bool { http.NotFound(w, r); return true }
+	short := func(w http.ResponseWriter, r *http.Request) bool {
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b[:1000]))
+		return true
+	}
+	stall := func(w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("Content-Length", "1048576")
+		w.WriteHeader(200)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		return true
+	}
+	for _, tc := range []struct {
+		name   string
+		body   []byte
+		change func(http.ResponseWriter, *http.Request) bool
+		want   func(error) bool
+	}{
+		{"one bit turned", flipped, asIs, func(err error) bool { var d *DigestError; return errors.As(err, &d) }},
+		{"not there", b, absent, func(err error) bool { return errors.Is(err, ErrAbsent) }},
+		{"cut short", b, short, func(err error) bool { return err != nil }},
+		{"stalls", b, stall, func(err error) bool { return err != nil && strings.Contains(err.Error(), "no byte for") }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := serve(t, tc.body, tc.change)
+			f := open(t)
+			err := New(Options{Base: s.URL, Tries: 2, StallAfter: 50 * time.Millisecond}).Append(context.Background(), f, artifact(b))
+			if !tc.want(err) {
+				t.Errorf("Append = %v", err)
+			}
+			if got := string(content(t, f)); got != "before" {
+				t.Errorf("after a refusal the file holds %d bytes; want what was there before", len(got))
+			}
+		})
+	}
+}
+
+func BenchmarkAppend(bm *testing.B) {
+	b := random(64 << 20)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b))
+	}))
+	defer s.Close()
+	a := artifact(b)
+	bm.SetBytes(int64(len(b)))
+	for bm.Loop() {
+		f, err := os.CreateTemp(bm.TempDir(), "")
+		if err != nil {
+			bm.Fatal(err)
+		}
+		if err := New(Options{Base: s.URL}).Append(context.Background(), f, a); err != nil {
+			bm.Fatal(err)
+		}
+		f.Close()
+		os.Remove(f.Name())
+	}
+}
