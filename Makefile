@@ -1,0 +1,100 @@
+# make help says what the targets do. Everything built lands in build/.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BUILD := build
+TOOLS := $(BUILD)/tools
+GO ?= go
+GOFLAGS_STATIC := -trimpath -ldflags='-s -w'
+export CGO_ENABLED := 0
+
+# What the lab and the images are made of, as Debian trixie has it: QEMU 10,
+# firmware, iPXE, and the kernel that server and virtual machine share.
+TOOLS_PACKAGES := linux-image-amd64,qemu-system-x86,ovmf,ipxe,ipxe-qemu,seabios,pci.ids
+# What is installed on this machine, and the command of each that is looked for.
+HOST_PACKAGES := mmdebstrap debian-archive-keyring squashfs-tools uidmap make git ca-certificates
+FUZZTIME ?= 10s
+
+GO_SOURCES := $(shell find agent boot fleet hardware images qemu-tests -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod go.sum
+
+.PHONY: help deps build image stack lab e2e test check bench fuzz golden clean
+
+help: ## what can be made
+	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## install the packages that are needed (root), or print the line that does
+	@missing=""; \
+	command -v mmdebstrap >/dev/null || missing=1; \
+	command -v sqfstar >/dev/null || missing=1; \
+	[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing=1; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(HOST_PACKAGES) >/dev/null; \
+	  else \
+	    echo "Packages are missing. Run this, then make again:"; \
+	    echo "  sudo apt-get install -y --no-install-recommends $(HOST_PACKAGES)"; exit 1; \
+	  fi; \
+	fi
+	@$(GO) version >/dev/null 2>&1 || { echo "Go 1.26 or later is missing: see https://go.dev/doc/install"; exit 1; }
+
+$(TOOLS)/.stamp: Makefile | deps
+	@echo "tools: Debian trixie packages into $(TOOLS)"
+	@rm -rf $(TOOLS) $(TOOLS).tmp; mkdir -p $(BUILD)
+	@mmdebstrap --quiet --variant=extract --include=$(TOOLS_PACKAGES) trixie $(TOOLS).tmp
+	@mv $(TOOLS).tmp $(TOOLS) && touch $@
+
+$(BUILD)/ingot: $(GO_SOURCES)
+	@mkdir -p $(BUILD)
+	$(GO) build $(GOFLAGS_STATIC) -o $@ ./fleet/cmd/ingot
+
+$(BUILD)/ingot-agent: $(GO_SOURCES)
+	@mkdir -p $(BUILD)
+	$(GO) build $(GOFLAGS_STATIC) -o $@ ./agent/cmd/ingot-agent
+
+build: $(BUILD)/ingot $(BUILD)/ingot-agent ## build/ingot and build/ingot-agent
+
+$(BUILD)/agent/.stamp: $(BUILD)/ingot $(BUILD)/ingot-agent $(TOOLS)/.stamp
+	$(BUILD)/ingot image build --tools $(TOOLS) --agent $(BUILD)/ingot-agent --out $(BUILD)/agent
+	@touch $@
+
+image: $(BUILD)/agent/.stamp ## build/agent/vmlinuz and initramfs.cpio.zst
+
+$(BUILD)/stacks/.stamp: $(BUILD)/ingot $(BUILD)/ingot-agent $(TOOLS)/.stamp
+	$(BUILD)/ingot stack build --tools $(TOOLS) --agent $(BUILD)/ingot-agent --cache $(BUILD)/cache --keys $(BUILD)/keys --lab --out $(BUILD)/stacks
+	@touch $@
+
+stack: $(BUILD)/stacks/.stamp ## the signed stack in build/stacks
+
+lab: build image stack ## the main job: a rack of two servers, from power button to service; stays up
+	$(BUILD)/ingot lab up --run hello
+
+e2e: build image stack ## the main job as a check; writes build/e2e/result.json
+	$(GO) run ./qemu-tests/cmd/e2e
+
+test: check build image stack ## everything: check, all tests, the main job
+	$(GO) test -count=1 -timeout 30m -p 1 ./...
+	$(MAKE) e2e
+
+check: deps ## gofmt, vet, staticcheck, house rules, short tests
+	@test -z "$$(gofmt -l agent boot fleet hardware images qemu-tests)" || { gofmt -l agent boot fleet hardware images qemu-tests; echo "gofmt -w the files above"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test -short ./...
+
+bench: build image stack ## benchmarks beside the code they measure
+	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
+
+fuzz: ## every fuzz target for FUZZTIME (default 10s) each
+	@$(GO) list -f '{{$$d := .Dir}}{{range .TestGoFiles}}{{$$d}}/{{.}}{{"\n"}}{{end}}{{range .XTestGoFiles}}{{$$d}}/{{.}}{{"\n"}}{{end}}' ./... | grep . | xargs grep -l '^func Fuzz' | while read -r f; do \
+	  grep -o '^func Fuzz[A-Za-z0-9_]*' $$f | sed 's/func //' | while read -r t; do \
+	    echo "fuzz $$t ($$(dirname $$f | sed "s|$$PWD/||"))"; \
+	    $(GO) test -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) $$(dirname $$f) </dev/null; \
+	  done; done
+
+golden: ## write the golden files anew
+	@for p in $$(grep -rl --include='*_test.go' 'flag.Bool("update"' agent boot fleet hardware images qemu-tests | xargs -n1 dirname | sort -u); do $(GO) test ./$$p -update; done
+
+clean: ## remove build/, except for the keys
+	@find $(BUILD) -mindepth 1 -maxdepth 1 -not -name keys -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,145 @@
+// Package qemutests holds the tests that need more than one tree: the house
+// rules here, and whole boots in virtual machines.
+package qemutests
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/ingot-metal/ingot"
+
+// line is the order of the trees: each imports only what stands before it.
+var line = []string{"hardware", "images", "boot", "fleet", "agent", "qemu-tests"}
+
+// contracts are the trees whose root package is a contract.
+var contracts = []string{"hardware", "images", "boot", "fleet"}
+
+type goPackage struct {
+	ImportPath  string
+	Name        string
+	Doc         string
+	Imports     []string
+	TestImports []string
+	Deps        []string
+}
+
+func list(t *testing.T, args ...string) []goPackage {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Name,Doc,Imports,TestImports,Deps"}, args...)...)
+	cmd.Dir = ".."
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	var all []goPackage
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// arrow says what is wrong with one import, or "".
+func arrow(from, to string) string {
+	ours := strings.HasPrefix(to, module+"/")
+	from, to = strings.TrimPrefix(from, module+"/"), strings.TrimPrefix(to, module+"/")
+	tree, _, child := strings.Cut(from, "/")
+	if strings.Contains(from, "/cmd/") {
+		return ""
+	}
+	contract := !child && slices.Contains(contracts, tree)
+	if !ours {
+		if first, _, _ := strings.Cut(to, "/"); contract && strings.Contains(first, ".") {
+			return "a contract imports the standard library only"
+		}
+		return ""
+	}
+	toTree, _, toChild := strings.Cut(to, "/")
+	switch {
+	case slices.Index(line, toTree) > slices.Index(line, tree):
+		return "the arrow runs back: " + strings.Join(line, " → ")
+	case contract && toChild:
+		return "a contract imports no doer"
+	}
+	return ""
+}
+
+func TestImportArrows(t *testing.T) {
+	for _, p := range list(t, "./...") {
+		for _, to := range slices.Concat(p.Imports, p.TestImports) {
+			// A test may compare with go-cmp anywhere.
+			if strings.HasPrefix(to, "github.com/google/go-cmp") {
+				continue
+			}
+			if why := arrow(p.ImportPath, to); why != "" {
+				t.Errorf("%s imports %s: %s", p.ImportPath, to, why)
+			}
+		}
+	}
+}
+
+func TestArrow(t *testing.T) {
+	for _, tc := range []struct {
+		from, to string
+		good     bool
+	}{
+		{"hardware/ipmi", "hardware", true},
+		{"boot", "hardware", true},
+		{"boot", "boot/fetch", false},
+		{"boot", "images/sign", false},
+		{"images", "fleet", false},
+		{"boot/netboot", "fleet", false},
+		{"fleet/cmd/ingot", "qemu-tests/lab", true},
+		{"agent/uplink", "fleet", true},
+		{"agent", "fleet/bus", true},
+	} {
+		if got := arrow(module+"/"+tc.from, module+"/"+tc.to); (got == "") != tc.good {
+			t.Errorf("arrow(%s, %s) = %q; want good = %v", tc.from, tc.to, got, tc.good)
+		}
+	}
+	if arrow(module+"/fleet", "github.com/nats-io/nats.go") == "" {
+		t.Error("a contract may import NATS; want a refusal")
+	}
+}
+
+// agentRefuses are what the agent must never link: servers, and libraries that
+// cost more than the agent itself.
+var agentRefuses = []string{"github.com/nats-io/nats-server", "github.com/stmcginnis/gofish", "github.com/spf13/cobra", module + "/fleet/bus", module + "/fleet/control", module + "/boot/netboot"}
+
+func TestAgentLinksNoServer(t *testing.T) {
+	for _, p := range list(t, "./agent/cmd/ingot-agent") {
+		for _, d := range p.Deps {
+			for _, bad := range agentRefuses {
+				if strings.HasPrefix(d, bad) {
+					t.Errorf("ingot-agent links %s", d)
+				}
+			}
+		}
+	}
+}
+
+func TestPackagesAreDocumented(t *testing.T) {
+	for _, p := range list(t, "./...") {
+		if p.Doc == "" && p.ImportPath != module+"/qemu-tests" {
+			t.Errorf("%s has no package comment", p.ImportPath)
+		}
+		for _, bad := range []string{"pkg", "util", "utils", "common", "types", "helpers"} {
+			if p.Name == bad {
+				t.Errorf("%s: a package is not called %s", p.ImportPath, bad)
+			}
+		}
+	}
+}
