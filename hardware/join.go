@@ -9,10 +9,20 @@ import (
 // inband stand; those of the BMC's view fill what is absent. Where both speak
 // and disagree on what identifies the server, a finding says so.
 func Join(inband, bmc Inventory) Inventory {
-	out, b := inband.clone(), bmc.clone()
-	out.Findings = append(out.Findings, b.Findings...)
+	out := Fill(inband, bmc)
+	out.Findings = append(out.Findings, bmc.Findings...)
 	out.Findings = append(out.Findings, disagreements(inband, bmc)...)
+	joinNICs(&out, bmc.NICs)
+	joinDrives(&out, bmc.Drives)
+	out.Normalize()
+	return out
+}
 
+// Fill adds to a record the facts that it lacks and another has. Lists of
+// parts are taken only where the first has none; drives, NICs and findings
+// are left to [Join]. A source is named where it added or agrees.
+func Fill(first, second Inventory) Inventory {
+	out, b := first.clone(), second.clone()
 	s, t := &out.System, b.System
 	fillParts(&s.Sources, t.Sources, fill(&s.Manufacturer, t.Manufacturer), fill(&s.Model, t.Model),
 		fill(&s.Version, t.Version), fill(&s.Serial, t.Serial), fill(&s.UUID, t.UUID), fill(&s.SKU, t.SKU),
@@ -39,9 +49,7 @@ func Join(inband, bmc Inventory) Inventory {
 	fillList(&out.DIMMSlots, b.DIMMSlots)
 	fillList(&out.PCI, b.PCI)
 	fillList(&out.FRUs, b.FRUs)
-	joinNICs(&out, b.NICs)
-	joinDrives(&out, b.Drives)
-	out.Normalize()
+	fillParts(&out.Kernel.Sources, b.Kernel.Sources, fill(&out.Kernel.Release, b.Kernel.Release), fill(&out.Kernel.Arch, b.Kernel.Arch))
 	return out
 }
 

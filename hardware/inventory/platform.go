@@ -1,0 +1,166 @@
+package inventory
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ingot-metal/ingot/hardware"
+	"github.com/ingot-metal/ingot/hardware/sysfs"
+)
+
+// secureBootVar is the UEFI variable SecureBoot of the global namespace (UEFI
+// 3.3): four bytes of attributes, then 0 or 1.
+const secureBootVar = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+
+// firmware tells how the kernel was started. Secure Boot is unknown where the
+// variables are not mounted, and disabled under BIOS.
+func firmware(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
+	var inv hardware.Inventory
+	if !root.Exists("sys/firmware") {
+		return inv, nil
+	}
+	inv.BIOS = hardware.BIOS{Mode: hardware.ModeBIOS, SecureBoot: hardware.Disabled, Sources: hardware.Sources{"firmware"}}
+	if !root.Exists("sys/firmware/efi") {
+		if runtime.GOARCH != "amd64" && !root.Exists("sys/firmware/dmi") {
+			return hardware.Inventory{}, nil // a device tree machine has neither
+		}
+		return inv, nil
+	}
+	inv.BIOS.Mode, inv.BIOS.SecureBoot = hardware.ModeUEFI, ""
+	if b, err := root.Bytes(64, secureBootVar); err == nil && len(b) == 5 {
+		inv.BIOS.SecureBoot = hardware.SwitchOf(b[4] == 1)
+	}
+	return inv, nil
+}
+
+func kernel(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
+	release := root.Text("proc/sys/kernel/osrelease")
+	if release == "" {
+		return hardware.Inventory{}, nil
+	}
+	k := hardware.Kernel{Release: release, Sources: hardware.Sources{"kernel"}}
+	if arch := root.Text("proc/sys/kernel/arch"); arch != "" { // since 6.1
+		k.Arch = map[string]string{"x86_64": "amd64", "aarch64": "arm64"}[arch]
+		if k.Arch == "" {
+			k.Arch = arch
+		}
+	} else if root.Live() {
+		k.Arch = runtime.GOARCH
+	}
+	return hardware.Inventory{Kernel: k}, nil
+}
+
+func tpm(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
+	major := root.Text("sys/class/tpm/tpm0/tpm_version_major")
+	version := map[string]string{"1": "1.2", "2": "2.0"}[major]
+	if version == "" {
+		return hardware.Inventory{}, nil
+	}
+	return hardware.Inventory{TPM: hardware.TPM{Version: version, Sources: hardware.Sources{"tpm"}}}, nil
+}
+
+// memory counts the blocks of memory that the kernel knows, for machines
+// whose firmware has no type 17.
+func memory(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
+	const dir = "sys/devices/system/memory"
+	block, err := strconv.ParseUint(root.Text(dir, "block_size_bytes"), 16, 48)
+	if err != nil || block == 0 {
+		return hardware.Inventory{}, nil // a kernel without memory hotplug
+	}
+	n := 0
+	for _, name := range root.Names(dir) {
+		if rest, ok := strings.CutPrefix(name, "memory"); ok && rest != "" && strings.Trim(rest, "0123456789") == "" {
+			n++
+		}
+	}
+	if n == 0 {
+		return hardware.Inventory{}, nil
+	}
+	return hardware.Inventory{Memory: hardware.Memory{SizeBytes: uint64(n) * block, Sources: hardware.Sources{"memory"}}}, nil
+}
+
+// maxCPUInfo bounds /proc/cpuinfo: 1.5 KiB a thread, 4,096 threads.
+const maxCPUInfo = 8 << 20
+
+// cpus reads /proc/cpuinfo: one CPU for each physical id.
+func cpus(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
+	b, err := root.Bytes(maxCPUInfo, "proc/cpuinfo")
+	if err != nil {
+		return hardware.Inventory{}, fmt.Errorf("read /proc/cpuinfo: %w", err)
+	}
+	inv := hardware.Inventory{CPUs: parseCPUInfo(b)}
+	return inv, nil
+}
+
+type socket struct {
+	cpu   hardware.CPU
+	id    int
+	cores map[string]bool
+}
+
+func parseCPUInfo(b []byte) []hardware.CPU {
+	sockets := map[int]*socket{}
+	var ids []int
+	for block := range bytes.SplitSeq(b, []byte("\n\n")) {
+		f := fields(block)
+		if f["processor"] == "" {
+			continue
+		}
+		id, err := strconv.Atoi(f["physical id"])
+		if err != nil {
+			if f["model name"] == "" && f["vendor_id"] == "" {
+				continue // arm64 names neither sockets nor models
+			}
+			id = 0
+		}
+		s := sockets[id]
+		if s == nil {
+			s = &socket{id: id, cores: map[string]bool{}, cpu: hardware.CPU{
+				Socket: fmt.Sprintf("CPU %d", id), Model: hardware.Clean(f["model name"]), Manufacturer: vendor(f["vendor_id"]),
+				Sources: hardware.Sources{"cpu"}}}
+			sockets[id], ids = s, append(ids, id)
+		}
+		s.cpu.Threads++
+		if c := f["core id"]; c != "" && !s.cores[c] {
+			s.cores[c] = true
+			s.cpu.Cores++
+		}
+	}
+	slices.Sort(ids)
+	var out []hardware.CPU
+	for _, id := range ids {
+		out = append(out, sockets[id].cpu)
+	}
+	return out
+}
+
+// fields reads "key : value" lines, of which the flags are the longest.
+func fields(block []byte) map[string]string {
+	out := map[string]string{}
+	s := bufio.NewScanner(bytes.NewReader(block))
+	for s.Scan() {
+		k, v, ok := strings.Cut(s.Text(), ":")
+		if ok {
+			out[strings.TrimSpace(k)] = strings.TrimSpace(v)
+		}
+	}
+	return out
+}
+
+func vendor(id string) string {
+	switch id {
+	case "GenuineIntel":
+		return "Intel"
+	case "AuthenticAMD":
+		return "AMD"
+	case "HygonGenuine":
+		return "Hygon"
+	}
+	return hardware.Clean(id)
+}
