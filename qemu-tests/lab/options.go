@@ -1,0 +1,137 @@
+package lab
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+)
+
+// Addresses inside the lab. They are the same in every lab: no two share a
+// network.
+const (
+	serveAddress = "10.77.0.1"
+	natsPort     = 4222
+	httpPort     = 8080
+	servicePort  = 8080 // of a service on a node
+)
+
+var (
+	provPrefix  = netip.MustParsePrefix("10.77.0.1/24")
+	mgmtPrefix  = netip.MustParsePrefix("10.78.0.1/24")
+	mgmtGateway = netip.MustParseAddr("10.78.0.1")
+)
+
+// stateDir is where init mounts the lab's tmpfs: a directory that every Linux
+// has and that nothing of the lab's needs from the host.
+const stateDir = "/dev/shm"
+
+// Paths inside the lab that `ingot serve` is told of.
+const (
+	DataDir         = stateDir + "/serve"
+	MachinesFile    = stateDir + "/machines.json"
+	CredentialsFile = stateDir + "/bmc-credentials.json"
+	ContextFile     = DataDir + "/context.json"
+)
+
+// Options say what lab to make. The zero value makes the rack without
+// `ingot serve`, with the tools of build/tools.
+type Options struct {
+	// Name tells labs apart; "" is "default".
+	Name string
+	// Servers is the rack; nil is [Rack].
+	Servers []Server
+	// Tools is the root of the unpacked tools; "" is build/tools.
+	Tools string
+	// Logs is a directory for serial consoles and logs, which outlives the
+	// lab; "" keeps them in the lab's own memory.
+	Logs string
+	// Serve is the command line of `ingot serve`, see [ServeArgs]; nil runs
+	// none.
+	Serve []string
+	// Listen is the address of the listeners that lead in; "" is 127.0.0.1.
+	Listen string
+	// Ports asks for ports of these listeners by name: "nats", "http",
+	// "r1u1.redfish", "r1u1.ipmi", "r1u1.service". Others are chosen.
+	Ports map[string]int
+	// Output is where init writes its own log; nil is [Options.Logs] only.
+	Output io.Writer
+	// SkipDoctor leaves out the checks of [Doctor].
+	SkipDoctor bool
+}
+
+// ServeArgs is the command line of `ingot serve` for a lab: program is the
+// ingot binary, build the build directory (absolute), and keys the directory
+// of the lab's keys.
+func ServeArgs(program, build, keys string) []string {
+	return []string{
+		program, "serve", "--lab", "--data", DataDir, "--keys", keys, "--interface", "prov0", "--policy", "open",
+		"--boot-files", build, "--stacks", filepath.Join(build, "stacks"),
+		"--machines", MachinesFile, "--bmc-credentials", CredentialsFile,
+		"--nats-listen", fmt.Sprintf("%s:%d", serveAddress, natsPort), "--http-port", fmt.Sprint(httpPort),
+	}
+}
+
+var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,30}$`)
+
+// complete fills in what the zero value means, and makes paths absolute.
+func (o Options) complete() (Options, error) {
+	if o.Name == "" {
+		o.Name = "default"
+	}
+	if !nameForm.MatchString(o.Name) {
+		return o, fmt.Errorf("lab name %q: want lower-case letters, digits and dashes, at most 31", o.Name)
+	}
+	if o.Servers == nil {
+		o.Servers = Rack()
+	}
+	if o.Listen == "" {
+		o.Listen = "127.0.0.1"
+	}
+	if o.Tools == "" {
+		o.Tools = filepath.Join("build", "tools")
+	}
+	var err error
+	if o.Tools, err = filepath.Abs(o.Tools); err != nil {
+		return o, fmt.Errorf("path of the tools: %w", err)
+	}
+	if o.Logs == "" {
+		return o, nil
+	}
+	if o.Logs, err = filepath.Abs(o.Logs); err != nil {
+		return o, fmt.Errorf("path of the logs: %w", err)
+	}
+	if err := os.MkdirAll(o.Logs, 0o755); err != nil {
+		return o, fmt.Errorf("make the directory of the logs: %w", err)
+	}
+	return o, nil
+}
+
+// lead is one way into the lab: a listener in the host's namespace, and where
+// it leads to.
+type lead struct {
+	Name    string `json:"name"`
+	Network string `json:"network"` // "tcp" or "udp"
+	Target  string `json:"target"`  // "" is the service of Server
+	Server  string `json:"server"`
+	Address string `json:"address"` // of the listener
+}
+
+func (o Options) leads() []lead {
+	var leads []lead
+	if o.Serve != nil {
+		leads = append(leads,
+			lead{Name: "nats", Network: "tcp", Target: fmt.Sprintf("%s:%d", serveAddress, natsPort)},
+			lead{Name: "http", Network: "tcp", Target: fmt.Sprintf("%s:%d", serveAddress, httpPort)})
+	}
+	for i, s := range o.Servers {
+		addr := bmcAddress(i).Addr().String()
+		leads = append(leads,
+			lead{Name: s.Name + ".redfish", Network: "tcp", Target: addr + ":443", Server: s.Name},
+			lead{Name: s.Name + ".ipmi", Network: "udp", Target: addr + ":623", Server: s.Name},
+			lead{Name: s.Name + ".service", Network: "tcp", Server: s.Name})
+	}
+	return leads
+}

@@ -1,0 +1,114 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+const (
+	serveReady = 60 * time.Second
+	serveGrace = 5 * time.Second
+	lastWords  = 2048
+)
+
+// child is `ingot serve`, an ordinary process of the lab.
+type child struct {
+	cmd    *exec.Cmd
+	log    string
+	exited chan struct{}
+	err    error // valid once exited is closed
+}
+
+// startServe starts `ingot serve`, if the lab has one, and waits until it
+// answers.
+func (r *room) startServe(ctx context.Context) error {
+	argv := r.setup.Options.Serve
+	if len(argv) == 0 {
+		return nil
+	}
+	c := &child{log: r.logPath(serveLogName), exited: make(chan struct{})}
+	out, err := os.OpenFile(c.log, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("open the log of ingot serve: %w", err)
+	}
+	defer out.Close()
+	c.cmd = exec.Command(argv[0], argv[1:]...)
+	c.cmd.Stdout, c.cmd.Stderr = out, out
+	c.cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Join(stateDir, "tmp"))
+	if err := c.cmd.Start(); err != nil {
+		return fmt.Errorf("start ingot serve: %w", err)
+	}
+	go func() { c.err = c.cmd.Wait(); close(c.exited) }()
+	r.serve = c
+	return c.ready(ctx)
+}
+
+// ready waits until serve listens and has written its context file.
+func (c *child) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, serveReady)
+	defer cancel()
+	for {
+		err := answers(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-c.exited:
+			return fmt.Errorf("ingot serve has ended: %v\n%s", c.err, c.lastWords())
+		case <-ctx.Done():
+			return fmt.Errorf("wait for ingot serve: %v after %s: %v\n%s", ctx.Err(), serveReady, err, c.lastWords())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func answers(ctx context.Context) error {
+	var d net.Dialer
+	for _, port := range []int{natsPort, httpPort} {
+		conn, err := d.DialContext(ctx, "tcp", fmt.Sprintf("%s:%d", serveAddress, port))
+		if err != nil {
+			return err
+		}
+		_ = conn.Close()
+	}
+	_, err := os.Stat(ContextFile)
+	return err
+}
+
+func (c *child) lastWords() string {
+	content, err := os.ReadFile(c.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(content[max(0, len(content)-lastWords):])
+}
+
+func (c *child) status() ServeStatus {
+	st := ServeStatus{Running: true, Log: c.log}
+	select {
+	case <-c.exited:
+		st.Running, st.Exit = false, fmt.Sprint(c.err)
+	default:
+	}
+	return st
+}
+
+// stop asks serve to end, and ends it.
+func (c *child) stop() {
+	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return
+	}
+	select {
+	case <-c.exited:
+	case <-time.After(serveGrace):
+		_ = c.cmd.Process.Kill()
+		<-c.exited
+	}
+}

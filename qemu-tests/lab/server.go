@@ -1,0 +1,300 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ingot-metal/ingot/qemu-tests/bmc"
+)
+
+const (
+	startTimeout    = 30 * time.Second
+	shutdownTimeout = 60 * time.Second // until a restart stops asking politely
+	cycleOffTime    = time.Second
+)
+
+// server is one virtual server: QEMU while it is on, and nothing while off.
+// It is the [bmc.Server] of its BMC.
+type server struct {
+	spec    Server
+	machine bmc.Machine
+	tools   tools
+	dir     string // its state: sockets, drive, UEFI variables
+	console string // path of the serial log
+	log     *slog.Logger
+	booted  func() // the firmware has begun
+	stopped func() // QEMU has ended
+
+	button sync.Mutex // one power action at a time
+
+	mu      sync.Mutex // guards what follows
+	run     *run
+	boot    bmc.BootTarget
+	closed  bool
+	workers sync.WaitGroup
+}
+
+// run is one life of QEMU, from power on to power off.
+type run struct {
+	cmd    *exec.Cmd
+	qmp    *qmp
+	exited chan struct{} // QEMU is gone
+	over   chan struct{} // and the server shows as off
+}
+
+// prepare makes what outlives a power cycle: the drive and the UEFI variables.
+func (s *server) prepare() error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return fmt.Errorf("prepare %s: %w", s.spec.Name, err)
+	}
+	if err := os.MkdirAll(filepath.Dir(s.console), 0o755); err != nil {
+		return fmt.Errorf("prepare %s: %w", s.spec.Name, err)
+	}
+	if err := os.WriteFile(s.console, nil, 0o644); err != nil {
+		return fmt.Errorf("prepare the console log of %s: %w", s.spec.Name, err)
+	}
+	drive, err := os.Create(s.path("nvme0.raw"))
+	if err != nil {
+		return fmt.Errorf("prepare the drive of %s: %w", s.spec.Name, err)
+	}
+	if err := errors.Join(drive.Truncate(s.spec.DriveBytes), drive.Close()); err != nil {
+		return fmt.Errorf("prepare the drive of %s: %w", s.spec.Name, err)
+	}
+	if !s.spec.UEFI {
+		return nil
+	}
+	vars, err := os.ReadFile(s.tools.path("usr/share/OVMF/OVMF_VARS_4M.fd"))
+	if err != nil {
+		return fmt.Errorf("prepare the UEFI variables of %s: %w", s.spec.Name, err)
+	}
+	if err := os.WriteFile(s.path("vars.fd"), vars, 0o600); err != nil {
+		return fmt.Errorf("prepare the UEFI variables of %s: %w", s.spec.Name, err)
+	}
+	return nil
+}
+
+func (s *server) path(name string) string { return filepath.Join(s.dir, name) }
+
+// option is a path inside a QEMU option, where a comma is written twice.
+func option(path string) string { return strings.ReplaceAll(path, ",", ",,") }
+
+// driveBootIndex is the drive's place in the boot order; the NIC stands at 1.
+// Racks are set to the network first.
+func driveBootIndex(target bmc.BootTarget) int {
+	if target == bmc.BootHDD {
+		return 0
+	}
+	return 2
+}
+
+// arguments is the QEMU command line.
+func (s *server) arguments(target bmc.BootTarget) ([]string, error) {
+	smbios, err := writeSMBIOS(s.dir, &s.machine)
+	if err != nil {
+		return nil, err
+	}
+	args := append(s.tools.qemu(),
+		"-name", s.spec.Name, "-nodefaults", "-no-user-config", "-nographic",
+		"-machine", "q35", "-cpu", "max,+svm,model-id="+s.machine.CPUs[0].Model, "-accel", "tcg,thread=multi",
+		"-smp", fmt.Sprintf("%d,sockets=1,cores=%d,threads=1", s.spec.CPUs, s.spec.CPUs),
+		"-m", strconv.FormatInt(s.spec.memoryBytes()/mib, 10),
+		"-uuid", formatUUID(s.machine.UUID),
+		"-boot", "strict=on",
+		"-chardev", "file,id=serial0,append=on,path="+option(s.console), "-serial", "chardev:serial0",
+		"-qmp", "unix:"+s.path("qmp.sock")+",server=on,wait=off",
+		"-device", "virtio-rng-pci",
+		"-netdev", "stream,id=prov,server=off,addr.type=unix,addr.path="+s.path("prov.sock")+",reconnect-ms=1000",
+		"-drive", "if=none,id=drive0,format=raw,cache=unsafe,discard=unmap,file="+s.path("nvme0.raw"),
+		"-device", fmt.Sprintf("nvme,id=nvme0,drive=drive0,serial=%s,bootindex=%d", s.machine.Drives[0].Serial, driveBootIndex(target)),
+		"-chardev", "socket,id=ipmi0,reconnect-ms=1000,path="+s.path("ipmi.sock"),
+		"-device", "ipmi-bmc-extern,id=bmc0,chardev=ipmi0", "-device", "isa-ipmi-kcs,bmc=bmc0",
+	)
+	nic := "virtio-net-pci,id=nic0,netdev=prov,bootindex=1,mac=" + s.spec.MAC().String()
+	if s.spec.UEFI {
+		nic += ",romfile=" // OVMF has a driver of its own
+		args = append(args,
+			"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+option(s.tools.path("usr/share/OVMF/OVMF_CODE_4M.fd")),
+			"-drive", "if=pflash,format=raw,unit=1,file="+s.path("vars.fd"))
+	}
+	args = append(args, "-device", nic)
+	return append(args, smbios...), nil
+}
+
+// On tells whether QEMU runs.
+func (s *server) On() bool { return s.current() != nil }
+
+func (s *server) current() *run {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.run
+}
+
+// Power does one power action and returns when it is done; a shutdown and a
+// restart are done when the guest has been asked.
+func (s *server) Power(ctx context.Context, action bmc.PowerAction) error {
+	s.button.Lock()
+	defer s.button.Unlock()
+	r := s.current()
+	if r == nil {
+		switch action {
+		case bmc.PowerOn:
+			return s.start(ctx)
+		case bmc.PowerOff:
+			return nil
+		}
+		return bmc.ErrOff
+	}
+	switch action {
+	case bmc.PowerOn:
+		return nil
+	case bmc.PowerOff:
+		return s.kill(r)
+	case bmc.PowerCycle:
+		if err := s.kill(r); err != nil {
+			return err
+		}
+		time.Sleep(cycleOffTime)
+		return s.start(ctx)
+	case bmc.PowerReset:
+		_, err := r.qmp.execute("system_reset", nil)
+		return err
+	case bmc.PowerShutdown:
+		_, err := r.qmp.execute("system_powerdown", nil)
+		return err
+	case bmc.PowerRestart:
+		if _, err := r.qmp.execute("system_powerdown", nil); err != nil {
+			return err
+		}
+		s.workers.Go(func() { s.finishRestart(r) })
+		return nil
+	}
+	return fmt.Errorf("power action %q is not known", action)
+}
+
+// finishRestart starts the server anew once it has shut down; when it does not,
+// it is reset.
+func (s *server) finishRestart(r *run) {
+	action := bmc.PowerOn
+	select {
+	case <-r.exited:
+	case <-time.After(shutdownTimeout):
+		action = bmc.PowerReset
+	}
+	if err := s.Power(context.Background(), action); err != nil {
+		s.log.Warn("finish restart", "server", s.spec.Name, "cause", err)
+	}
+}
+
+// SetBoot changes the boot order for the next start of the firmware, which
+// reads it at each reset.
+func (s *server) SetBoot(_ context.Context, target bmc.BootTarget) error {
+	s.mu.Lock()
+	s.boot = target
+	r := s.run
+	s.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	return r.qmp.setProperty("nvme0", "bootindex", driveBootIndex(target))
+}
+
+func (s *server) start(ctx context.Context) error {
+	s.mu.Lock()
+	target, closed := s.boot, s.closed
+	s.mu.Unlock()
+	if closed {
+		return fmt.Errorf("start %s: the lab is going down", s.spec.Name)
+	}
+	args, err := s.arguments(target)
+	if err != nil {
+		return err
+	}
+	_ = os.Remove(s.path("qmp.sock")) // of the life before; QEMU would not bind over it
+	var said bytes.Buffer
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stderr = &limited{w: &said, left: 4096}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start QEMU of %s: %w", s.spec.Name, err)
+	}
+	r := &run{cmd: cmd, exited: make(chan struct{}), over: make(chan struct{})}
+	var exit error
+	go func() { exit = cmd.Wait(); close(r.exited) }()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
+	defer cancel()
+	if r.qmp, err = dialQMP(ctx, s.path("qmp.sock"), r.exited); err != nil {
+		_ = cmd.Process.Kill()
+		<-r.exited
+		return fmt.Errorf("start QEMU of %s: %w (%v) %s", s.spec.Name, err, exit, bytes.TrimSpace(said.Bytes()))
+	}
+	s.mu.Lock()
+	s.run = r
+	s.mu.Unlock()
+	s.workers.Go(func() { s.watch(r, &said, &exit) })
+	s.booted()
+	return nil
+}
+
+// watch follows one life of QEMU to its end.
+func (s *server) watch(r *run, said *bytes.Buffer, exit *error) {
+	for event := range r.qmp.events {
+		s.log.Debug("qemu", "server", s.spec.Name, "event", event)
+		if event == "RESET" {
+			s.booted()
+		}
+	}
+	<-r.exited
+	r.qmp.close()
+	s.mu.Lock()
+	s.run = nil
+	s.mu.Unlock()
+	close(r.over)
+	s.log.Info("qemu ended", "server", s.spec.Name, "exit", fmt.Sprint(*exit), "said", said.String())
+	s.stopped()
+}
+
+// kill takes the power away and waits until QEMU is gone.
+func (s *server) kill(r *run) error {
+	if err := r.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill QEMU of %s: %w", s.spec.Name, err)
+	}
+	<-r.exited
+	<-r.over
+	return nil
+}
+
+// close ends the server for good.
+func (s *server) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	if err := s.Power(context.Background(), bmc.PowerOff); err != nil {
+		s.log.Warn("close", "server", s.spec.Name, "cause", err)
+	}
+	s.workers.Wait()
+}
+
+// limited passes on so many bytes and swallows the rest.
+type limited struct {
+	w    io.Writer
+	left int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	n := min(len(p), l.left)
+	l.left -= n
+	if _, err := l.w.Write(p[:n]); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
