@@ -1,0 +1,48 @@
+package bus
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ingot-metal/ingot/fleet"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+)
+
+// DialOperator connects a console to the bus of a context.
+func DialOperator(c fleet.OperatorContext, extra ...nats.Option) (*nats.Conn, error) {
+	kp, err := nkeys.FromSeed([]byte(c.Seed))
+	if err != nil {
+		return nil, fmt.Errorf("operator key: %v", err)
+	}
+	pub, err := kp.PublicKey()
+	if err != nil {
+		return nil, fmt.Errorf("operator key: %v", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(c.Bus.CAPEM)) {
+		return nil, errors.New("bus CA: no certificate in the context")
+	}
+	opts := nats.GetDefaultOptions()
+	opts.Servers = c.Bus.URLs
+	opts.Name = "ingot console"
+	opts.User, opts.Nkey, opts.SignatureCB = fleet.UserOperator, pub, kp.Sign
+	opts.TLSConfig, opts.Secure = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}, true
+	opts.InboxPrefix = fleet.InboxPrefix(pub)
+	opts.Timeout = 10 * time.Second
+	opts.IgnoreAuthErrorAbort = true
+	opts.MaxReconnect = -1
+	for _, o := range extra {
+		if err := o(&opts); err != nil {
+			return nil, fmt.Errorf("connect to %v: %w", c.Bus.URLs, err)
+		}
+	}
+	nc, err := opts.Connect()
+	if err != nil {
+		return nil, fmt.Errorf("connect to %v as operator: %w", c.Bus.URLs, err)
+	}
+	return nc, nil
+}
