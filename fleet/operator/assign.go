@@ -1,0 +1,166 @@
+package operator
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ingot-metal/ingot/fleet"
+	"github.com/ingot-metal/ingot/images"
+	"github.com/ingot-metal/ingot/images/sign"
+)
+
+// Schemas of the config bucket's values.
+const (
+	stackEntrySchema = "ingot.stack-entry/v1"
+	ruleEntrySchema  = "ingot.rule-entry/v1"
+)
+
+// Stacks returns the stacks that the fleet holds.
+func (c *Client) Stacks(ctx context.Context) ([]fleet.StackEntry, error) {
+	all, err := values[fleet.StackEntry](ctx, c, fleet.BucketConfig, fleet.ConfigStack)
+	slices.SortFunc(all, func(a, b fleet.StackEntry) int {
+		return cmp.Or(cmp.Compare(a.Ref, b.Ref), cmp.Compare(a.Digest, b.Digest))
+	})
+	return all, err
+}
+
+// Rules returns the rules that the fleet holds, by ID.
+func (c *Client) Rules(ctx context.Context) ([]images.Rule, error) {
+	entries, err := values[fleet.RuleEntry](ctx, c, fleet.BucketConfig, fleet.ConfigRule)
+	if err != nil {
+		return nil, err
+	}
+	var out []images.Rule
+	for _, e := range entries {
+		r, err := images.ParseRule(e.Rule.Payload)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b images.Rule) int { return cmp.Compare(a.ID, b.ID) })
+	return out, nil
+}
+
+// PutStack stores a signed stack in the fleet after checking its signature.
+func (c *Client) PutStack(ctx context.Context, e fleet.StackEntry) (images.Manifest, error) {
+	m, digest, err := c.Roots().OpenManifest(e.Delegations, e.Stack, time.Now())
+	if err != nil {
+		return m, &RefusedError{What: "stack " + e.Ref, Problem: fleet.Problem{
+			Reason: string(sign.ReasonSignature), Evidence: err.Error(),
+			Hint: "the manifest is not what an operator of this fleet signed; sign it again with `ingot stack sign`",
+		}}
+	}
+	if e.Digest != "" && e.Digest != digest {
+		return m, &RefusedError{What: "stack " + e.Ref, Problem: fleet.Problem{
+			Reason: string(sign.ReasonMismatch), Evidence: fmt.Sprintf("it is called %s and is %s", e.Digest.Short(), digest.Short()),
+		}}
+	}
+	e.Schema, e.Ref, e.Digest = stackEntrySchema, m.Ref(), digest
+	return m, c.put(ctx, fleet.ConfigStack+digest.Hex(), e)
+}
+
+// put writes a value of the config bucket by compare-and-set. The same bytes
+// twice are no write.
+func (c *Client) put(ctx context.Context, key string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write %s: %v", key, err)
+	}
+	if len(b) > fleet.MaxMessageBytes {
+		return fmt.Errorf("write %s: is %d bytes, the bus takes %d", key, len(b), fleet.MaxMessageBytes)
+	}
+	kv, err := c.js.KeyValue(ctx, fleet.BucketConfig)
+	if err != nil {
+		return c.explain(fmt.Errorf("open bucket %s: %w", fleet.BucketConfig, err))
+	}
+	old, err := kv.Get(ctx, key)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		_, err = kv.Create(ctx, key, b)
+	case err != nil:
+	case string(old.Value()) == string(b):
+	default:
+		_, err = kv.Update(ctx, key, b, old.Revision())
+	}
+	if err != nil {
+		return c.explain(fmt.Errorf("write %s: %w", key, err))
+	}
+	return nil
+}
+
+// Assignment is what [Client.Assign] is asked for.
+type Assignment struct {
+	Targets []Target
+	Stack   images.Digest
+	// Manifest is the stack's, for its parameters.
+	Manifest images.Manifest
+	Params   map[string]string
+	// Count is how many of the targets may run the stack at once; all, if zero.
+	Count int
+	// Life is how long the rule holds; a year, if zero.
+	Life time.Duration
+}
+
+// Assign signs the rule that gives the targets a stack, and stores it. A rule
+// is called by its nodes, so that a later one for the same nodes takes its
+// place.
+func (c *Client) Assign(ctx context.Context, a Assignment) (images.Rule, error) {
+	var rule images.Rule
+	if c.key == nil {
+		return rule, errors.New("assign: the context holds no signing key")
+	}
+	rule, err := a.rule(time.Now().UTC().Truncate(time.Second))
+	if err != nil {
+		return rule, err
+	}
+	env, _, err := sign.SignJSON(c.key, images.RuleType, rule)
+	if err != nil {
+		return rule, err
+	}
+	return rule, c.put(ctx, fleet.ConfigRule+rule.ID, fleet.RuleEntry{
+		Schema: ruleEntrySchema, Rule: env, Delegations: c.oc.Delegations,
+	})
+}
+
+func (a Assignment) rule(now time.Time) (images.Rule, error) {
+	r := images.Rule{
+		Schema: images.RuleSchema, Stacks: []images.Digest{a.Stack}, Params: maps.Clone(a.Params),
+		Count: a.Count, Created: now, NotBefore: now, NotAfter: now.Add(cmp.Or(a.Life, 365*24*time.Hour)),
+	}
+	if r.Count == 0 {
+		r.Count = len(a.Targets)
+	}
+	for _, t := range a.Targets {
+		if t.Status == nil || strings.HasPrefix(string(t.Status.Node), "mac-") {
+			return r, fmt.Errorf("assign %s: it has no node ID yet: power it on and wait until `ingot node list` shows it waiting", t.Name())
+		}
+		r.Selector.Nodes = append(r.Selector.Nodes, string(t.Status.Node))
+	}
+	if len(r.Selector.Nodes) == 0 {
+		return r, errors.New("assign: no node is named")
+	}
+	slices.Sort(r.Selector.Nodes)
+	r.Selector.Nodes = slices.Compact(r.Selector.Nodes)
+	r.ID = ruleID(r.Selector.Nodes)
+	if _, err := a.Manifest.ResolveParams(a.Params); err != nil {
+		return r, fmt.Errorf("assign: %w", err)
+	}
+	return r, r.Validate()
+}
+
+func ruleID(nodes []string) string {
+	if len(nodes) == 1 {
+		return nodes[0]
+	}
+	return "set-" + images.DigestOf([]byte(strings.Join(nodes, ","))).Short()
+}

@@ -1,0 +1,83 @@
+package operator
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/ingot-metal/ingot/fleet"
+	"github.com/ingot-metal/ingot/images"
+	"github.com/ingot-metal/ingot/images/sign"
+)
+
+// commandLife is how long a signed command may be carried out.
+const commandLife = 2 * time.Minute
+
+// Power asks control to press a server's power button: action is on, off or
+// cycle, via is redfish, ipmi, or empty for control's choice.
+func (c *Client) Power(ctx context.Context, t Target, action, via string) (fleet.CommandReply, error) {
+	args := map[string]string{}
+	if via != "" {
+		args["via"] = via
+	}
+	return c.ask(ctx, fleet.SubjectPower, t, fleet.Command{Verb: action, Args: args})
+}
+
+// Command asks the agent that runs on a node. Control signs nothing here: the
+// agent checks the operator's signature itself.
+func (c *Client) Command(ctx context.Context, t Target, verb string, args map[string]string) (fleet.CommandReply, error) {
+	if t.Status == nil {
+		return fleet.CommandReply{}, fmt.Errorf("%s %s: it was not seen yet, so nobody there hears a command: %w", verb, t.Name(), ErrNotFound)
+	}
+	return c.ask(ctx, fleet.CommandSubject(t.Status.Node, verb), t, fleet.Command{Verb: verb, Args: args})
+}
+
+func (c *Client) ask(ctx context.Context, subject fleet.Subject, t Target, cmd fleet.Command) (fleet.CommandReply, error) {
+	var reply fleet.CommandReply
+	what := cmd.Verb + " " + t.Name()
+	if c.key == nil {
+		return reply, fmt.Errorf("%s: the context holds no signing key", what)
+	}
+	nonce, err := newNonce()
+	if err != nil {
+		return reply, err
+	}
+	cmd.Schema, cmd.Node, cmd.Nonce = fleet.CommandSchema, t.Key(), nonce
+	cmd.NotAfter = time.Now().Add(commandLife).UTC().Truncate(time.Second)
+	env, _, err := sign.SignJSON(c.key, images.CommandType, cmd)
+	if err != nil {
+		return reply, err
+	}
+	b, err := json.Marshal(env)
+	if err != nil {
+		return reply, fmt.Errorf("%s: %v", what, err)
+	}
+	m, err := c.nc.RequestWithContext(ctx, string(subject), b)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return reply, fmt.Errorf("%s: nobody listens on %s", what, subject)
+	}
+	if err != nil {
+		return reply, c.explain(fmt.Errorf("%s: %w", what, err))
+	}
+	if err := json.Unmarshal(m.Data, &reply); err != nil {
+		return reply, fmt.Errorf("%s: read the answer: %v", what, err)
+	}
+	if !reply.OK {
+		return reply, &RefusedError{What: what, Problem: reply.Problem}
+	}
+	return reply, nil
+}
+
+func newNonce() (string, error) {
+	var b [16]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("make a nonce: %v", err)
+	}
+	return hex.EncodeToString(b[:]), nil
+}

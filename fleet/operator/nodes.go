@@ -1,0 +1,389 @@
+package operator
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ingot-metal/ingot/fleet"
+	"github.com/ingot-metal/ingot/hardware"
+)
+
+// Target is one server of the fleet: a node with a status, a machine that is
+// expected, or, most often, both.
+type Target struct {
+	Status  *fleet.Status  `json:"status,omitempty"`
+	Machine *fleet.Machine `json:"machine,omitempty"`
+}
+
+// Name is what people call it: the machine's name, else the node's ID.
+func (t Target) Name() string {
+	switch {
+	case t.Machine != nil:
+		return t.Machine.Name
+	case t.Status != nil && t.Status.Name != "":
+		return t.Status.Name
+	}
+	return string(t.Status.Node)
+}
+
+// Key is what control is asked by: the node's ID once it has one.
+func (t Target) Key() string {
+	if t.Status != nil {
+		return string(t.Status.Node)
+	}
+	return t.Machine.Name
+}
+
+// values reads every value of a bucket; what does not parse is an error, since
+// only our own writers put values there.
+func values[T any](ctx context.Context, c *Client, bucket, prefix string) ([]T, error) {
+	kv, err := c.js.KeyValue(ctx, bucket)
+	if err != nil {
+		return nil, c.explain(fmt.Errorf("open bucket %s: %w", bucket, err))
+	}
+	filter := ">"
+	if prefix != "" {
+		filter = prefix + ">"
+	}
+	w, err := kv.Watch(ctx, filter, jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, c.explain(fmt.Errorf("read bucket %s: %w", bucket, err))
+	}
+	defer w.Stop() //nolint:errcheck // the values are read
+	var out []T
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, c.explain(fmt.Errorf("read bucket %s: %w", bucket, ctx.Err()))
+		case e, ok := <-w.Updates():
+			if !ok || e == nil {
+				return out, nil
+			}
+			var v T
+			if err := json.Unmarshal(e.Value(), &v); err != nil {
+				return nil, fmt.Errorf("read %s of bucket %s: %v", e.Key(), bucket, err)
+			}
+			out = append(out, v)
+		}
+	}
+}
+
+// Statuses returns the status of every node, by name and ID.
+func (c *Client) Statuses(ctx context.Context) ([]fleet.Status, error) {
+	all, err := values[fleet.Status](ctx, c, fleet.BucketStatus, "")
+	slices.SortFunc(all, func(a, b fleet.Status) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Node, b.Node))
+	})
+	return all, err
+}
+
+// Machines returns the machines that operators expect, by name.
+func (c *Client) Machines(ctx context.Context) ([]fleet.Machine, error) {
+	all, err := values[fleet.Machine](ctx, c, fleet.BucketConfig, fleet.ConfigMachine)
+	slices.SortFunc(all, func(a, b fleet.Machine) int { return cmp.Compare(a.Name, b.Name) })
+	return all, err
+}
+
+// Targets returns all servers: every node, and every expected machine that was
+// not seen yet.
+func (c *Client) Targets(ctx context.Context) ([]Target, error) {
+	statuses, err := c.Statuses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	machines, err := c.Machines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return join(statuses, machines), nil
+}
+
+// join matches nodes with machines by name. Where a node has an ID, what was
+// only seen of the same MAC ("mac-…") is left out.
+func join(statuses []fleet.Status, machines []fleet.Machine) []Target {
+	known := map[string]bool{}
+	for _, s := range statuses {
+		if strings.HasPrefix(string(s.Node), "mac-") {
+			continue
+		}
+		for _, m := range s.MACs {
+			if k, err := fleet.MACKey(m); err == nil {
+				known[string(k)] = true
+			}
+		}
+	}
+	var out []Target
+	for i := range statuses {
+		if s := &statuses[i]; !known[string(s.Node)] {
+			out = append(out, Target{Status: s})
+		}
+	}
+	for i := range machines {
+		m := &machines[i]
+		j := slices.IndexFunc(out, func(t Target) bool { return t.Status != nil && isMachine(*t.Status, *m) })
+		if j < 0 {
+			out = append(out, Target{Machine: m})
+			continue
+		}
+		out[j].Machine = m
+	}
+	slices.SortStableFunc(out, func(a, b Target) int { return cmp.Compare(a.Name(), b.Name()) })
+	return out
+}
+
+func isMachine(s fleet.Status, m fleet.Machine) bool {
+	if s.Name != "" {
+		return s.Name == m.Name
+	}
+	return m.Serial != "" && s.Serial == m.Serial || slices.ContainsFunc(m.MACs, func(mac string) bool {
+		return slices.ContainsFunc(s.MACs, func(x string) bool { return sameMAC(x, mac) })
+	})
+}
+
+func sameMAC(a, b string) bool {
+	x := hardware.ParseMAC(a)
+	return x != "" && x == hardware.ParseMAC(b)
+}
+
+// Find returns the server that name means: a node's ID, a machine's name, a
+// serial, a MAC address or a UUID.
+func (c *Client) Find(ctx context.Context, name string) (Target, error) {
+	all, err := c.Targets(ctx)
+	if err != nil {
+		return Target{}, err
+	}
+	return pick(all, name)
+}
+
+func pick(all []Target, name string) (Target, error) {
+	var found []Target
+	for _, t := range all {
+		if t.is(name) {
+			found = append(found, t)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		var names []string
+		for _, t := range all {
+			names = append(names, t.Name())
+		}
+		known := strings.Join(names[:min(len(names), 12)], ", ")
+		if known == "" {
+			known = "none yet"
+		}
+		return Target{}, fmt.Errorf("node %q: %w (known: %s)", name, ErrNotFound, known)
+	}
+	var keys []string
+	for _, t := range found {
+		keys = append(keys, t.Key())
+	}
+	return Target{}, fmt.Errorf("node %q: means %s; name one of them", name, strings.Join(keys, " and "))
+}
+
+func (t Target) is(name string) bool {
+	if s := t.Status; s != nil {
+		if string(s.Node) == name || s.Name == name || name != "" && (strings.EqualFold(s.Serial, name) || strings.EqualFold(s.UUID, name)) {
+			return true
+		}
+		if slices.ContainsFunc(s.MACs, func(m string) bool { return sameMAC(m, name) }) {
+			return true
+		}
+	}
+	if m := t.Machine; m != nil {
+		return m.Name == name || name != "" && (strings.EqualFold(m.Serial, name) || strings.EqualFold(m.UUID, name)) ||
+			slices.ContainsFunc(m.MACs, func(x string) bool { return sameMAC(x, name) })
+	}
+	return false
+}
+
+// Inventory returns the last inventory of a node; false where there is none.
+func (c *Client) Inventory(ctx context.Context, n fleet.NodeID) (hardware.Inventory, bool, error) {
+	var inv hardware.Inventory
+	kv, err := c.js.KeyValue(ctx, fleet.BucketInventory)
+	if err != nil {
+		return inv, false, c.explain(fmt.Errorf("open bucket %s: %w", fleet.BucketInventory, err))
+	}
+	e, err := kv.Get(ctx, string(n))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return inv, false, nil
+	}
+	if err != nil {
+		return inv, false, c.explain(fmt.Errorf("read inventory of %s: %w", n, err))
+	}
+	if err := json.Unmarshal(e.Value(), &inv); err != nil {
+		return inv, false, fmt.Errorf("read inventory of %s: %v", n, err)
+	}
+	return inv, true, nil
+}
+
+// Status returns the status of a node, and its revision.
+func (c *Client) Status(ctx context.Context, n fleet.NodeID) (fleet.Status, error) {
+	var s fleet.Status
+	kv, err := c.js.KeyValue(ctx, fleet.BucketStatus)
+	if err != nil {
+		return s, c.explain(fmt.Errorf("open bucket %s: %w", fleet.BucketStatus, err))
+	}
+	e, err := kv.Get(ctx, string(n))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return s, fmt.Errorf("status of %s: %w", n, ErrNotFound)
+	}
+	if err != nil {
+		return s, c.explain(fmt.Errorf("read status of %s: %w", n, err))
+	}
+	if err := json.Unmarshal(e.Value(), &s); err != nil {
+		return s, fmt.Errorf("read status of %s: %v", n, err)
+	}
+	return s, nil
+}
+
+// errStop ends a watch without an error.
+var errStop = errors.New("stop")
+
+// WatchStatus calls see with every status as it stands and as it changes, until
+// see says that it has seen enough.
+func (c *Client) WatchStatus(ctx context.Context, see func(fleet.Status) (enough bool, err error)) error {
+	kv, err := c.js.KeyValue(ctx, fleet.BucketStatus)
+	if err != nil {
+		return c.explain(fmt.Errorf("open bucket %s: %w", fleet.BucketStatus, err))
+	}
+	w, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return c.explain(fmt.Errorf("watch bucket %s: %w", fleet.BucketStatus, err))
+	}
+	defer w.Stop() //nolint:errcheck // the watch is over
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case e, ok := <-w.Updates():
+			if !ok {
+				return fmt.Errorf("watch bucket %s: the bus closed it", fleet.BucketStatus)
+			}
+			if e == nil {
+				continue
+			}
+			var s fleet.Status
+			if err := json.Unmarshal(e.Value(), &s); err != nil {
+				return fmt.Errorf("read status %s: %v", e.Key(), err)
+			}
+			if enough, err := see(s); err != nil || enough {
+				return err
+			}
+		}
+	}
+}
+
+// Record is an event with the time at which the bus took it.
+type Record struct {
+	fleet.Event
+	Received time.Time `json:"received"`
+}
+
+// eventSubjects are where the events of a node stand: under its ID, and under
+// the keys of its MACs, from the time when it was only seen.
+func eventSubjects(n fleet.NodeID, macs []string) []string {
+	out := []string{"ingot.ev." + string(n) + ".>"}
+	for _, m := range macs {
+		if k, err := fleet.MACKey(m); err == nil && k != n {
+			out = append(out, "ingot.ev."+string(k)+".>")
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Events returns the stored events of a server, in the order of the bus.
+func (c *Client) Events(ctx context.Context, t Target) ([]Record, error) {
+	var out []Record
+	err := c.events(ctx, t, false, func(r Record) error {
+		out = append(out, r)
+		return nil
+	})
+	return out, err
+}
+
+// FollowEvents calls see with the stored events of a server and then with those
+// that come, until ctx ends.
+func (c *Client) FollowEvents(ctx context.Context, t Target, see func(Record) error) error {
+	return c.events(ctx, t, true, see)
+}
+
+func (t Target) subjects() []string {
+	var macs []string
+	var out []string
+	if t.Machine != nil {
+		macs = append(macs, t.Machine.MACs...)
+	}
+	if t.Status != nil {
+		macs = append(macs, t.Status.MACs...)
+		return eventSubjects(t.Status.Node, macs)
+	}
+	for _, m := range macs {
+		if k, err := fleet.MACKey(m); err == nil {
+			out = append(out, "ingot.ev."+string(k)+".>")
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (c *Client) events(ctx context.Context, t Target, follow bool, see func(Record) error) error {
+	subjects := t.subjects()
+	if len(subjects) == 0 {
+		return nil
+	}
+	cons, err := c.js.OrderedConsumer(ctx, fleet.StreamEvents, jetstream.OrderedConsumerConfig{FilterSubjects: subjects})
+	if err != nil {
+		return c.explain(fmt.Errorf("read events of %s: %w", t.Name(), err))
+	}
+	pending := uint64(1)
+	if i, err := cons.Info(ctx); err == nil {
+		pending = i.NumPending
+	}
+	if pending == 0 && !follow {
+		return nil
+	}
+	it, err := cons.Messages()
+	if err != nil {
+		return c.explain(fmt.Errorf("read events of %s: %w", t.Name(), err))
+	}
+	defer it.Stop()
+	stop := context.AfterFunc(ctx, it.Stop)
+	defer stop()
+	for {
+		m, err := it.Next()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			return c.explain(fmt.Errorf("read events of %s: %w", t.Name(), err))
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return fmt.Errorf("read events of %s: %w", t.Name(), err)
+		}
+		// A node wrote this: what is no event is passed over, as control does.
+		if e, err := fleet.ParseEvent(m.Data()); err == nil {
+			switch err := see(Record{Event: e, Received: meta.Timestamp}); {
+			case errors.Is(err, errStop):
+				return nil
+			case err != nil:
+				return err
+			}
+		}
+		if meta.NumPending == 0 && !follow {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,345 @@
+package render
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ingot-metal/ingot/fleet"
+	"github.com/ingot-metal/ingot/hardware"
+)
+
+// Node is all that a page about one server shows.
+type Node struct {
+	Status    *fleet.Status       `json:"status,omitempty"`
+	Machine   *fleet.Machine      `json:"machine,omitempty"`
+	Inventory *hardware.Inventory `json:"inventory,omitempty"`
+	Timeline  []Line              `json:"timeline,omitempty"`
+}
+
+// Name is what people call the server.
+func (n Node) Name() string {
+	switch {
+	case n.Machine != nil:
+		return n.Machine.Name
+	case n.Status != nil:
+		return cmp.Or(n.Status.Name, string(n.Status.Node))
+	}
+	return ""
+}
+
+func phaseColor(p fleet.Phase) color {
+	switch p {
+	case fleet.PhaseRunning:
+		return green
+	case fleet.PhaseFailed, fleet.PhaseDegraded, fleet.PhaseLost:
+		return red
+	case fleet.PhaseOff, "":
+		return dim
+	case fleet.PhaseWaiting, fleet.PhasePending:
+		return yellow
+	}
+	return cyan
+}
+
+// Nodes is a table of servers, one a line.
+func Nodes(s Style, nodes []Node, now time.Time) string {
+	if len(nodes) == 0 {
+		return "No server was seen yet, and none is expected.\n"
+	}
+	var rows [][]cell
+	for _, n := range nodes {
+		rows = append(rows, nodeRow(n, now))
+	}
+	var b strings.Builder
+	s.table(&b, "", []string{"NAME", "NODE", "PHASE", "SINCE", "STACK", "SERIAL", "ADDRESS", "WHAT"}, rows)
+	return b.String()
+}
+
+func nodeRow(n Node, now time.Time) []cell {
+	dash := func(s string) cell { return cell{text: cmp.Or(Clean(s), "-")} }
+	if n.Status == nil {
+		return []cell{dash(n.Name()), dash(""), {"never seen", dim}, dash(""), dash(""), dash(n.Machine.Serial), dash(""), dash("expected; power it on")}
+	}
+	st := n.Status
+	what := cmp.Or(st.Reason, st.WaitingFor, st.Step, st.Summary)
+	if st.Reason == "" && st.WaitingFor != "" {
+		what = "waits for " + st.WaitingFor
+	}
+	return []cell{dash(n.Name()), dash(string(st.Node)), {Clean(string(st.Phase)), phaseColor(st.Phase)}, dash(ago(now, st.Since)),
+		dash(st.Stack), dash(st.Serial), dash(st.Address), dash(what)}
+}
+
+// Page is what an operator reads about one server: where it is in its life,
+// what the box is, its layers and its timeline.
+func Page(s Style, n Node, now time.Time) string {
+	var b strings.Builder
+	if n.Status == nil {
+		fmt.Fprintf(&b, "%s  never seen\n\n", s.paint(bold, Clean(n.Name())))
+		s.fields(&b, machineFields(n.Machine))
+		fmt.Fprintf(&b, "\nNo DHCP request and no agent of it was seen. Try: ingot node power on %s\n", Clean(n.Name()))
+		return b.String()
+	}
+	st := n.Status
+	head := s.paint(bold, Clean(n.Name()))
+	if n.Name() != string(st.Node) {
+		head += "  " + Clean(string(st.Node))
+	}
+	fmt.Fprintf(&b, "%s  %s for %s\n", head, s.paint(phaseColor(st.Phase), strings.ToUpper(Clean(string(st.Phase)))), ago(now, st.Since))
+	s.fields(&b, lifeFields(*st, now))
+	b.WriteString("\n")
+	s.fields(&b, append(boxFields(n), placeFields(*st, now)...))
+	if len(st.Layers) > 0 {
+		fmt.Fprintf(&b, "\n%s\n", s.paint(bold, "Layers"))
+		s.layers(&b, st.Layers, now)
+	}
+	if len(n.Timeline) > 0 {
+		fmt.Fprintf(&b, "\n%s\n", s.paint(bold, fmt.Sprintf("Timeline of boot %d, from %s", st.Attempt, n.Timeline[0].Time.Local().Format("2006-01-02 15:04:05"))))
+		b.WriteString(Lines(s, n.Timeline))
+	}
+	return b.String()
+}
+
+// field is a name and its value; the value may be long and is wrapped.
+type field struct {
+	name, value string
+	color       color
+}
+
+const fieldName = 13
+
+func (s Style) fields(b *strings.Builder, fs []field) {
+	for _, f := range fs {
+		if f.value == "" {
+			continue
+		}
+		room := 0
+		if s.Width > 0 {
+			room = max(s.Width-fieldName-2, 20)
+		}
+		for i, line := range wrap(Clean(f.value), room) {
+			name := ""
+			if i == 0 {
+				name = f.name
+			}
+			fmt.Fprintf(b, "  %s%s\n", s.paint(dim, fmt.Sprintf("%-*s", fieldName, name)), s.paint(f.color, line))
+		}
+	}
+}
+
+// wrap breaks text at spaces into lines of at most n columns.
+func wrap(text string, n int) []string {
+	if n <= 0 {
+		return []string{text}
+	}
+	var out []string
+	line := ""
+	for _, w := range strings.Fields(text) {
+		switch {
+		case line == "":
+			line = w
+		case len([]rune(line))+1+len([]rune(w)) <= n:
+			line += " " + w
+		default:
+			out = append(out, line)
+			line = w
+		}
+	}
+	return append(out, line)
+}
+
+func lifeFields(st fleet.Status, now time.Time) []field {
+	fs := []field{{"step", st.Step, plain}, {"waits for", st.WaitingFor, plain}}
+	if st.Deadline != nil {
+		text, c := "in "+Took(st.Deadline.Sub(now))+", at "+clock(*st.Deadline), plain
+		if now.After(*st.Deadline) {
+			text, c = Took(now.Sub(*st.Deadline))+" ago, at "+clock(*st.Deadline), red
+		}
+		fs = append(fs, field{"deadline", text, c})
+	}
+	fs = append(fs, field{"reason", st.Reason, red}, field{"hint", st.Hint, yellow})
+	for i, e := range st.Evidence {
+		name := ""
+		if i == 0 {
+			name = "evidence"
+		}
+		fs = append(fs, field{name, clock(e.Time) + "  " + e.Text, plain})
+	}
+	if st.Stack != "" {
+		fs = append(fs, field{"stack", words(st.Stack, paren(short(st.StackDigest))), plain})
+	}
+	return fs
+}
+
+func placeFields(st fleet.Status, now time.Time) []field {
+	place := ""
+	if st.Rack != "" {
+		place = fmt.Sprintf("rack %s, unit %d", st.Rack, st.Unit)
+	}
+	power := st.Power
+	if power != "" && !st.LastSeen.IsZero() {
+		power += ", last heard of " + ago(now, st.LastSeen) + " ago"
+	} else if !st.LastSeen.IsZero() {
+		power = "last heard of " + ago(now, st.LastSeen) + " ago"
+	}
+	return []field{{"place", place, plain}, {"address", words(st.Address, strings.Join(st.MACs, " ")), plain}, {"power", power, plain}}
+}
+
+func machineFields(m *fleet.Machine) []field {
+	place, bmc := "", ""
+	if m.Rack != "" {
+		place = fmt.Sprintf("rack %s, unit %d", m.Rack, m.Unit)
+	}
+	if m.BMC != nil {
+		bmc = words(m.BMC.Address, m.BMC.Redfish, m.BMC.IPMI)
+	}
+	return []field{{"serial", m.Serial, plain}, {"place", place, plain}, {"MAC", strings.Join(m.MACs, " "), plain}, {"BMC", bmc, plain}}
+}
+
+// boxFields say what the box is.
+func boxFields(n Node) []field {
+	if n.Inventory == nil {
+		return []field{{"box", words(n.Status.Summary, n.Status.Serial), plain}}
+	}
+	inv := n.Inventory
+	sys := inv.System
+	box := words(sys.Manufacturer, sys.Model)
+	if sys.Serial != "" {
+		box += ", serial " + sys.Serial
+	}
+	fs := []field{{"box", strings.TrimPrefix(box, ", "), plain}, {"", string(sys.UUID), plain},
+		{"firmware", words(inv.BIOS.Vendor, inv.BIOS.Version, paren(string(inv.BIOS.Mode))), plain},
+		{"CPUs", cpus(inv.CPUs), plain}, {"memory", memory(*inv), plain}}
+	list := func(name string, values []string) {
+		const most = 8
+		for i, v := range values[:min(most, len(values))] {
+			if i > 0 {
+				name = ""
+			}
+			fs = append(fs, field{name, v, plain})
+		}
+		if more := len(values) - most; more > 0 {
+			fs = append(fs, field{"", fmt.Sprintf("and %d more", more), plain})
+		}
+	}
+	list("drives", drives(inv.Drives))
+	list("NICs", nics(inv.NICs))
+	list("BMC", compact(words(inv.BMC.Manufacturer, inv.BMC.Model, inv.BMC.Firmware, strings.Join(inv.BMC.Addresses, " "))))
+	var findings []string
+	for _, f := range inv.Findings {
+		findings = append(findings, f.String())
+	}
+	list("findings", findings)
+	return fs
+}
+
+func compact(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+func cpus(all []hardware.CPU) string {
+	if len(all) == 0 {
+		return ""
+	}
+	cores, threads := 0, 0
+	for _, c := range all {
+		cores += c.Cores
+		threads += c.Threads
+	}
+	return fmt.Sprintf("%d × %s, %d cores, %d threads", len(all), cmp.Or(all[0].Model, "CPU"), cores, threads)
+}
+
+func memory(inv hardware.Inventory) string {
+	if inv.Memory.SizeBytes == 0 {
+		return ""
+	}
+	s := Size(int64(inv.Memory.SizeBytes))
+	if len(inv.DIMMs) > 0 {
+		d := inv.DIMMs[0]
+		s += fmt.Sprintf(" in %d DIMMs", len(inv.DIMMs))
+		if kind := words(d.Manufacturer, d.Type, d.Part); kind != "" {
+			s += " (" + kind + ")"
+		}
+	}
+	return s
+}
+
+func drives(all []hardware.Drive) []string {
+	var out []string
+	for _, d := range all {
+		out = append(out, words(d.Name, d.Model, Size(int64(d.SizeBytes)), string(d.Transport), "serial "+cmp.Or(d.Serial, "unknown")))
+	}
+	return out
+}
+
+func nics(all []hardware.NIC) []string {
+	var out []string
+	for _, d := range all {
+		link := ""
+		if d.LinkMbps > 0 {
+			link = fmt.Sprintf("%d Mb/s", d.LinkMbps)
+		}
+		out = append(out, words(d.Name, string(d.MAC), d.Driver, link))
+	}
+	return out
+}
+
+func (s Style) layers(b *strings.Builder, layers []fleet.Layer, now time.Time) {
+	var rows [][]cell
+	for _, l := range layers {
+		c := green
+		switch l.State {
+		case fleet.LayerDown:
+			c = red
+		case fleet.LayerStarting, fleet.LayerUnknown:
+			c = yellow
+		}
+		rows = append(rows, []cell{{text: Clean(string(l.Layer))}, {text: Clean(l.Name)}, {Clean(string(l.State)), c},
+			{text: ago(now, l.Since)}, {text: Clean(cmp.Or(words(l.Reason, paren(l.Evidence)), facts(l.Facts)))}})
+	}
+	s.table(b, "  ", []string{"LAYER", "NAME", "STATE", "SINCE", ""}, rows)
+}
+
+func facts(f map[string]string) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(f)) {
+		v := f[k]
+		if strings.HasPrefix(v, "sha256:") || len(v) == 64 {
+			v = short(v)
+		}
+		out = append(out, k+"="+v)
+	}
+	return strings.Join(out, " ")
+}
+
+// Lines draws a timeline: when, how long after the line before, who says so,
+// and what happened.
+func Lines(s Style, lines []Line) string {
+	if len(lines) == 0 {
+		return "  nothing happened yet\n"
+	}
+	var b strings.Builder
+	var rows [][]cell
+	start, prev := lines[0].Time, lines[0].Time
+	for _, l := range lines {
+		c := plain
+		if l.Bad {
+			c = red
+		}
+		gap := l.Time.Sub(prev)
+		long := dim
+		if gap >= 5*time.Second {
+			long = yellow
+		}
+		rows = append(rows, []cell{{text: "+" + Took(l.Time.Sub(start))}, {Took(gap), long}, {string(l.Source), cyan}, {l.Text, c}})
+		prev = l.Time
+	}
+	s.table(&b, "  ", []string{"AT", "AFTER", "FROM", "WHAT"}, rows)
+	return b.String()
+}
