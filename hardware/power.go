@@ -1,5 +1,7 @@
 package hardware
 
+import "errors"
+
 // PowerAction is what one may ask of a server's power.
 type PowerAction string
 
@@ -11,3 +13,6 @@ const (
 	ActionReset    PowerAction = "reset"    // the reset line; power stays on
 	ActionCycle    PowerAction = "cycle"    // off, then on
 )
+
+// ErrNotKept says that a BMC reported success and then read back otherwise.
+var ErrNotKept = errors.New("the BMC said yes and did not keep it")

@@ -28,9 +28,6 @@ const (
 	closeLimit     = 3 * time.Second
 )
 
-// ErrNotKept says that the BMC reported success and read back otherwise.
-var ErrNotKept = errors.New("the BMC said yes and did not keep it")
-
 // Power reads whether the server is on.
 func Power(ctx context.Context, o Options) (hardware.PowerState, error) {
 	var state hardware.PowerState
@@ -67,7 +64,7 @@ func SetPower(ctx context.Context, o Options, action hardware.PowerAction) error
 }
 
 // BootOncePXE makes the next boot, and only that, a PXE boot in the given
-// mode, and reads it back: see [ErrNotKept].
+// mode, and reads it back: see [hardware.ErrNotKept].
 func BootOncePXE(ctx context.Context, o Options, mode hardware.BootMode) error {
 	kind, ok := map[hardware.BootMode]types.BIOSBootType{
 		hardware.ModeBIOS: types.BIOSBootTypeLegacy, hardware.ModeUEFI: types.BIOSBootTypeEFI}[mode]
@@ -83,7 +80,7 @@ func BootOncePXE(ctx context.Context, o Options, mode hardware.BootMode) error {
 			return fmt.Errorf("read back: %w", err)
 		}
 		if !got.BootFlagsValid || got.Persist || got.BootDeviceSelector != types.BootDeviceSelectorForcePXE || got.BIOSBootType != kind {
-			return fmt.Errorf("%w: valid %t, persistent %t, device %v, type %v", ErrNotKept,
+			return fmt.Errorf("%w: valid %t, persistent %t, device %v, type %v", hardware.ErrNotKept,
 				got.BootFlagsValid, got.Persist, got.BootDeviceSelector, got.BIOSBootType)
 		}
 		return nil
