@@ -22,6 +22,9 @@ const (
 	startTimeout    = 30 * time.Second
 	shutdownTimeout = 60 * time.Second // until a restart stops asking politely
 	cycleOffTime    = time.Second
+	// SeaBIOS answers a reset with a second one, and the boot order is read at
+	// each: an override is used up only when the resets have come to rest.
+	settleTime = 3 * time.Second
 )
 
 // server is one virtual server: QEMU while it is on, and nothing while off.
@@ -33,7 +36,7 @@ type server struct {
 	dir     string // its state: sockets, drive, UEFI variables
 	console string // path of the serial log
 	log     *slog.Logger
-	booted  func() // the firmware has begun
+	booted  func() // the firmware has begun, and read the boot order
 	stopped func() // QEMU has ended
 
 	button sync.Mutex // one power action at a time
@@ -41,6 +44,7 @@ type server struct {
 	mu      sync.Mutex // guards what follows
 	run     *run
 	boot    bmc.BootTarget
+	cycling bool // off, and about to be on again
 	closed  bool
 	workers sync.WaitGroup
 }
@@ -140,11 +144,13 @@ func (s *server) current() *run {
 	return s.run
 }
 
-// Power does one power action and returns when it is done; a shutdown and a
-// restart are done when the guest has been asked.
+// Power does one power action. A shutdown and a restart are done when the
+// guest has been asked, and a cycle when the power is off: who waits longer for
+// an answer asks again, and cycles twice.
 func (s *server) Power(ctx context.Context, action bmc.PowerAction) error {
 	s.button.Lock()
 	defer s.button.Unlock()
+	s.setCycling(action == bmc.PowerCycle)
 	r := s.current()
 	if r == nil {
 		switch action {
@@ -164,8 +170,8 @@ func (s *server) Power(ctx context.Context, action bmc.PowerAction) error {
 		if err := s.kill(r); err != nil {
 			return err
 		}
-		time.Sleep(cycleOffTime)
-		return s.start(ctx)
+		s.workers.Go(s.finishCycle)
+		return nil
 	case bmc.PowerReset:
 		_, err := r.qmp.execute("system_reset", nil)
 		return err
@@ -180,6 +186,27 @@ func (s *server) Power(ctx context.Context, action bmc.PowerAction) error {
 		return nil
 	}
 	return fmt.Errorf("power action %q is not known", action)
+}
+
+func (s *server) setCycling(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cycling = on
+}
+
+// finishCycle puts the power back, unless somebody has pressed the button
+// meanwhile.
+func (s *server) finishCycle() {
+	time.Sleep(cycleOffTime)
+	s.mu.Lock()
+	cycling := s.cycling && !s.closed
+	s.mu.Unlock()
+	if !cycling {
+		return
+	}
+	if err := s.Power(context.Background(), bmc.PowerOn); err != nil {
+		s.log.Warn("finish power cycle", "server", s.spec.Name, "cause", err)
+	}
 }
 
 // finishRestart starts the server anew once it has shut down; when it does not,
@@ -205,6 +232,10 @@ func (s *server) SetBoot(_ context.Context, target bmc.BootTarget) error {
 	s.mu.Unlock()
 	if r == nil {
 		return nil
+	}
+	// QEMU refuses an index that is in use, and be it by the device itself.
+	if err := r.qmp.setProperty("nvme0", "bootindex", -1); err != nil {
+		return err
 	}
 	return r.qmp.setProperty("nvme0", "bootindex", driveBootIndex(target))
 }
@@ -241,18 +272,12 @@ func (s *server) start(ctx context.Context) error {
 	s.run = r
 	s.mu.Unlock()
 	s.workers.Go(func() { s.watch(r, &said, &exit) })
-	s.booted()
 	return nil
 }
 
 // watch follows one life of QEMU to its end.
 func (s *server) watch(r *run, said *bytes.Buffer, exit *error) {
-	for event := range r.qmp.events {
-		s.log.Debug("qemu", "server", s.spec.Name, "event", event)
-		if event == "RESET" {
-			s.booted()
-		}
-	}
+	s.followEvents(r)
 	<-r.exited
 	r.qmp.close()
 	s.mu.Lock()
@@ -261,6 +286,25 @@ func (s *server) watch(r *run, said *bytes.Buffer, exit *error) {
 	close(r.over)
 	s.log.Info("qemu ended", "server", s.spec.Name, "exit", fmt.Sprint(*exit), "said", said.String())
 	s.stopped()
+}
+
+func (s *server) followEvents(r *run) {
+	settled := time.NewTimer(settleTime)
+	defer settled.Stop()
+	for {
+		select {
+		case event, open := <-r.qmp.events:
+			if !open {
+				return
+			}
+			s.log.Debug("qemu", "server", s.spec.Name, "event", event)
+			if event == "RESET" {
+				settled.Reset(settleTime)
+			}
+		case <-settled.C:
+			s.booted()
+		}
+	}
 }
 
 // kill takes the power away and waits until QEMU is gone.
