@@ -52,7 +52,7 @@ var biosMachine = machine{
 			return nil, err
 		}
 		return []string{"-fw_cfg", "name=etc/sercon-port,file=" + port,
-			"-device", "virtio-net-pci-non-transitional,netdev=n0,mac=" + netbootMAC + ",romfile=pxe-virtio.rom,bootindex=0"}, nil
+			"-device", "virtio-net-pci,disable-legacy=on,netdev=n0,mac=" + netbootMAC + ",romfile=pxe-virtio.rom,bootindex=0"}, nil
 	},
 	stages: []netboot.Stage{netboot.StageIPXE},
 	files:  []string{netboot.PathScript, netboot.PathKernel, netboot.PathInitramfs, netboot.PathTrust},

@@ -87,7 +87,8 @@ const (
 	maxTrust     = 1 << 20
 )
 
-// Paths of the files served over HTTP; the loaders' are the names over TFTP.
+// Paths of the files served over HTTP; without the slash, the
+// loaders and autoexec.ipxe have the same names over TFTP.
 const (
 	PathScript    = "/boot.ipxe"
 	PathKernel    = "/boot/vmlinuz"
@@ -95,6 +96,7 @@ const (
 	PathTrust     = "/boot/trust.cpio"
 	PathUndionly  = "/undionly.kpxe"
 	PathSNPOnly   = "/snponly.efi"
+	PathAutoexec  = "/autoexec.ipxe"
 )
 
 func (c Config) withDefaults() Config {

@@ -75,6 +75,10 @@ func (p Param) word() (string, error) {
 	return p.Key + "=" + p.Value, nil
 }
 
+// kernelName is what iPXE calls the kernel. On UEFI it becomes the first word of
+// the command line; a word without a dot would be handed to init as an argument.
+const kernelName = "ingot.kernel"
+
 // Script is an iPXE boot script as values.
 type Script struct {
 	Server  netip.AddrPort // where the paths are fetched from
@@ -90,8 +94,8 @@ type Script struct {
 // has no way out into a firmware's menu. "initrd=" words serve UEFI kernels
 // without LoadFile2; kernels that know it, and BIOS, pass over them.
 func (s Script) Text() ([]byte, error) {
-	if !s.Server.IsValid() || !s.Server.Addr().Is4() || s.Server.Port() == 0 {
-		return nil, fmt.Errorf("boot script: server %q is not an IPv4 address with a port", s.Server)
+	if err := s.checkServer(); err != nil {
+		return nil, err
 	}
 	if len(s.Initrds) == 0 {
 		return nil, fmt.Errorf("boot script: no initrd")
@@ -113,7 +117,7 @@ func (s Script) Text() ([]byte, error) {
 	line(":retry")
 	line("echo ingot: ${netX/mac} ${netX/ip}: loading from", base)
 	line("imgfree")
-	line("kernel --name", baseName(s.Kernel), base+s.Kernel, cmdline, "|| goto failed")
+	line("kernel --name", kernelName, base+s.Kernel, cmdline, "|| goto failed")
 	for _, p := range s.Initrds {
 		line("initrd --name", baseName(p), base+p, "|| goto failed")
 	}
@@ -126,6 +130,36 @@ func (s Script) Text() ([]byte, error) {
 	line("iseq ${pause} 32 || inc pause 3")
 	line("goto retry")
 	return []byte(b.String()), nil
+}
+
+// AutoexecText renders the script that snponly.efi asks its server for by the
+// name autoexec.ipxe before it does anything else. Having one saves the two
+// seconds in which iPXE offers its command line, and a machine without a lease
+// waits here and not in the firmware's menu.
+func (s Script) AutoexecText() ([]byte, error) {
+	if err := s.checkServer(); err != nil {
+		return nil, err
+	}
+	return []byte(strings.Join([]string{
+		"#!ipxe",
+		"set pause:int32 2",
+		":retry",
+		"dhcp || goto failed",
+		"chain --replace http://" + s.Server.String() + PathScript + " || goto failed",
+		":failed",
+		"echo ingot: no boot script: ${errno}",
+		"echo ingot: trying again in ${pause} s",
+		"prompt --timeout ${pause}000 ingot: or now, at any key ||",
+		"iseq ${pause} 32 || inc pause 3",
+		"goto retry",
+	}, "\n") + "\n"), nil
+}
+
+func (s Script) checkServer() error {
+	if !s.Server.IsValid() || !s.Server.Addr().Is4() || s.Server.Port() == 0 {
+		return fmt.Errorf("boot script: server %q is not an IPv4 address with a port", s.Server)
+	}
+	return nil
 }
 
 func (s Script) cmdline() (string, error) {

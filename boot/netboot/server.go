@@ -50,9 +50,9 @@ func build(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.http = newHTTPHandler(files, cfg.Mounts, s.reports.emit, s.dhcp.holder)
-	s.loaders = map[string][]byte{
-		PathUndionly[1:]: files[PathUndionly].body,
-		PathSNPOnly[1:]:  files[PathSNPOnly].body,
+	s.loaders = map[string][]byte{}
+	for _, p := range []string{PathUndionly, PathSNPOnly, PathAutoexec} {
+		s.loaders[p[1:]] = files[p].body
 	}
 	return s, nil
 }
@@ -112,11 +112,14 @@ func bootFiles(cfg Config, at netip.AddrPort) (map[string]*content, error) {
 		}
 		files[f.path] = newContent(f.mime, b)
 	}
-	script, err := Script{Server: at, Kernel: PathKernel, Initrds: []string{PathInitramfs, PathTrust}, Cmdline: cfg.Cmdline}.Text()
-	if err != nil {
-		return nil, err
+	script := Script{Server: at, Kernel: PathKernel, Initrds: []string{PathInitramfs, PathTrust}, Cmdline: cfg.Cmdline}
+	for path, render := range map[string]func() ([]byte, error){PathScript: script.Text, PathAutoexec: script.AutoexecText} {
+		text, err := render()
+		if err != nil {
+			return nil, err
+		}
+		files[path] = newContent("text/plain; charset=utf-8", text)
 	}
-	files[PathScript] = newContent("text/plain; charset=utf-8", script)
 	return files, nil
 }
 
