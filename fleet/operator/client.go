@@ -1,21 +1,16 @@
 package operator
 
 import (
-	"context"
 	"crypto/ed25519"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nkeys"
 
 	"github.com/ingot-metal/ingot/fleet"
+	"github.com/ingot-metal/ingot/fleet/bus"
 	"github.com/ingot-metal/ingot/images"
 	"github.com/ingot-metal/ingot/images/sign"
 )
@@ -58,56 +53,25 @@ type Client struct {
 }
 
 // Connect opens the bus that oc names.
-func Connect(ctx context.Context, oc fleet.OperatorContext) (*Client, error) {
+func Connect(oc fleet.OperatorContext) (*Client, error) {
 	c := &Client{oc: oc}
 	if len(oc.SigningKey) == ed25519.SeedSize {
 		c.key = ed25519.NewKeyFromSeed(oc.SigningKey)
 	}
-	opts, err := c.options(ctx)
+	var err error
+	c.nc, err = bus.DialOperator(oc, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.async = err
+	}))
 	if err != nil {
-		return nil, err
-	}
-	c.nc, err = nats.Connect(strings.Join(oc.Bus.URLs, ","), opts...)
-	if err != nil {
-		return nil, fmt.Errorf("connect to %s as %s: %w: %v", strings.Join(oc.Bus.URLs, ", "), fleet.UserOperator, ErrUnreachable, err)
+		return nil, fmt.Errorf("%w: %v", ErrUnreachable, err)
 	}
 	if c.js, err = jetstream.New(c.nc); err != nil {
 		c.nc.Close()
 		return nil, fmt.Errorf("open JetStream: %v", err)
 	}
 	return c, nil
-}
-
-func (c *Client) options(ctx context.Context) ([]nats.Option, error) {
-	pair, err := nkeys.FromSeed([]byte(c.oc.Seed))
-	if err != nil {
-		return nil, fmt.Errorf("read the context's nkey seed: %v", err)
-	}
-	public, err := pair.PublicKey()
-	if err != nil {
-		return nil, fmt.Errorf("read the context's nkey seed: %v", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM([]byte(c.oc.Bus.CAPEM)) {
-		return nil, errors.New("read the context's bus CA: no certificate in it")
-	}
-	timeout := 5 * time.Second
-	if d, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(d))
-	}
-	return []nats.Option{
-		nats.Name("ingot operator"),
-		nats.UserInfo(fleet.UserOperator, ""),
-		nats.Nkey(public, pair.Sign),
-		nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}),
-		nats.Timeout(timeout),
-		nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.async = err
-		}),
-	}, nil
 }
 
 // Close ends the connection.

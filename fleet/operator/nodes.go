@@ -387,3 +387,29 @@ func (c *Client) events(ctx context.Context, t Target, follow bool, see func(Rec
 		}
 	}
 }
+
+// Plain returns the events of records.
+func Plain(records []Record) []fleet.Event {
+	out := make([]fleet.Event, len(records))
+	for i, r := range records {
+		out[i] = r.Event
+	}
+	return out
+}
+
+// Same says whether a status is this server's: by ID, by machine, or by MAC
+// address where the server was only seen before.
+func (t Target) Same(s fleet.Status) bool {
+	if t.Status != nil && t.Status.Node == s.Node {
+		return true
+	}
+	if strings.HasPrefix(string(s.Node), "mac-") && t.Status != nil {
+		return false
+	}
+	if t.Machine != nil && isMachine(s, *t.Machine) {
+		return true
+	}
+	return t.Status != nil && slices.ContainsFunc(t.Status.MACs, func(m string) bool {
+		return slices.ContainsFunc(s.MACs, func(x string) bool { return sameMAC(m, x) })
+	})
+}

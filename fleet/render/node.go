@@ -343,3 +343,43 @@ func Lines(s Style, lines []Line) string {
 	s.table(&b, "  ", []string{"AT", "AFTER", "FROM", "WHAT"}, rows)
 	return b.String()
 }
+
+// StatusLine is a status in a few words.
+func StatusLine(st fleet.Status) string {
+	s := cmp.Or(string(st.Phase), "unknown")
+	if st.Step != "" {
+		s += ", " + st.Step
+	}
+	if st.WaitingFor != "" {
+		s += ", waits for " + st.WaitingFor
+	}
+	if st.Reason != "" {
+		s += ", reason " + st.Reason
+	}
+	if st.Reason != "" && len(st.Evidence) > 0 {
+		s += ": " + st.Evidence[len(st.Evidence)-1].Text
+	}
+	if st.Hint != "" {
+		s += " (" + st.Hint + ")"
+	}
+	return Clean(s)
+}
+
+// EventLine is one event on one line.
+func EventLine(s Style, e fleet.Event) string {
+	l := tell(e)
+	c := plain
+	if l.Bad {
+		c = red
+	}
+	boot := fmt.Sprintf("%d", e.Attempt)
+	if e.Attempt == 0 {
+		boot = "-"
+	}
+	head := fmt.Sprintf("%s  %-3s %-9s %-10s ", e.Time.Local().Format("15:04:05.000"), boot, e.Source, Clean(e.Kind))
+	text := l.Text
+	if s.Width > 0 {
+		text = cut(text, max(s.Width-len([]rune(head)), 8))
+	}
+	return head + s.paint(c, text)
+}
