@@ -134,7 +134,7 @@ func packFRU(m *Machine) ([]byte, error) {
 	return fru, nil
 }
 
-func (h *board) Chassis() hal.ChassisHAL { return (*chassis)(h) }
+func (h *board) Chassis() hal.ChassisHAL { return (*powerHAL)(h) }
 func (h *board) Storage() hal.StorageHAL { return h }
 func (h *board) Network() hal.NetworkHAL { return h }
 func (h *board) FRU() hal.FRUStore       { return fruStore{h} }

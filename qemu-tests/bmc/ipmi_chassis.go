@@ -8,12 +8,12 @@ import (
 	"github.com/bougou/go-ipmi/pkg/types"
 )
 
-// chassis is the part of the HAL that has the power button and the boot flags.
-type chassis board
+// powerHAL is the part of the HAL that has the power button and the boot flags.
+type powerHAL board
 
-func (c *chassis) PowerState(context.Context) (bool, error) { return c.b.cfg.Server.On(), nil }
+func (c *powerHAL) PowerState(context.Context) (bool, error) { return c.b.cfg.Server.On(), nil }
 
-func (c *chassis) power(ctx context.Context, action PowerAction) error {
+func (c *powerHAL) power(ctx context.Context, action PowerAction) error {
 	err := c.b.power(ctx, "ipmi", action)
 	if errors.Is(err, ErrOff) {
 		return types.CodeNotSupported // D5h: not in the present state
@@ -24,27 +24,27 @@ func (c *chassis) power(ctx context.Context, action PowerAction) error {
 	return err
 }
 
-func (c *chassis) SetPower(ctx context.Context, on bool) error {
+func (c *powerHAL) SetPower(ctx context.Context, on bool) error {
 	if on {
 		return c.power(ctx, PowerOn)
 	}
 	return c.power(ctx, PowerOff)
 }
 
-func (c *chassis) PowerCycle(ctx context.Context) error { return c.power(ctx, PowerCycle) }
-func (c *chassis) ColdReset(ctx context.Context) error  { return c.power(ctx, PowerReset) }
+func (c *powerHAL) PowerCycle(ctx context.Context) error { return c.power(ctx, PowerCycle) }
+func (c *powerHAL) ColdReset(ctx context.Context) error  { return c.power(ctx, PowerReset) }
 
 // WarmReset is what go-ipmi calls for the soft shutdown of Chassis Control.
-func (c *chassis) WarmReset(ctx context.Context) error { return c.power(ctx, PowerShutdown) }
+func (c *powerHAL) WarmReset(ctx context.Context) error { return c.power(ctx, PowerShutdown) }
 
-func (c *chassis) Identify(context.Context, uint8) error        { return nil } // there is no lamp to see
-func (c *chassis) IntrusionState(context.Context) (bool, error) { return false, hal.ErrNotSupported }
+func (c *powerHAL) Identify(context.Context, uint8) error        { return nil } // there is no lamp to see
+func (c *powerHAL) IntrusionState(context.Context) (bool, error) { return false, hal.ErrNotSupported }
 
-func (c *chassis) SetBootInfoAcknowledge(context.Context, *types.BootOptionParam_BootInfoAcknowledge) error {
+func (c *powerHAL) SetBootInfoAcknowledge(context.Context, *types.BootOptionParam_BootInfoAcknowledge) error {
 	return nil // no firmware of the lab reads it
 }
 
-func (c *chassis) GetBootInfoAcknowledge(context.Context) (*types.BootOptionParam_BootInfoAcknowledge, error) {
+func (c *powerHAL) GetBootInfoAcknowledge(context.Context) (*types.BootOptionParam_BootInfoAcknowledge, error) {
 	return &types.BootOptionParam_BootInfoAcknowledge{}, nil
 }
 
@@ -56,7 +56,7 @@ var bootDevices = map[types.BootDeviceSelector]BootTarget{
 	types.BootDeviceSelectorForceHardDrive: BootHDD,
 }
 
-func (c *chassis) SetBootFlags(ctx context.Context, f *types.BootOptionParam_BootFlags) error {
+func (c *powerHAL) SetBootFlags(ctx context.Context, f *types.BootOptionParam_BootFlags) error {
 	target, ok := bootDevices[f.BootDeviceSelector]
 	if !ok {
 		return types.CodeRequestDataFieldInvalid
@@ -71,7 +71,7 @@ func (c *chassis) SetBootFlags(ctx context.Context, f *types.BootOptionParam_Boo
 	return c.b.SetBoot(ctx, o)
 }
 
-func (c *chassis) GetBootFlags(context.Context) (*types.BootOptionParam_BootFlags, error) {
+func (c *powerHAL) GetBootFlags(context.Context) (*types.BootOptionParam_BootFlags, error) {
 	o := c.b.Boot()
 	f := &types.BootOptionParam_BootFlags{
 		BootFlagsValid: o.Enabled != BootDisabled,
