@@ -130,6 +130,10 @@ func (s *server) arguments(target bmc.BootTarget) ([]string, error) {
 		args = append(args,
 			"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+option(s.tools.path("usr/share/OVMF/OVMF_CODE_4M.fd")),
 			"-drive", "if=pflash,format=raw,unit=1,file="+s.path("vars.fd"))
+	} else {
+		// iPXE's ROM names PCI device 1af4:1041 and SeaBIOS matches it to the
+		// letter: as a transitional device (1af4:1000) the NIC never boots.
+		nic += ",disable-legacy=on,romfile=pxe-virtio.rom"
 	}
 	args = append(args, "-device", nic)
 	return append(args, smbios...), nil
