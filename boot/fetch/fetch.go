@@ -79,7 +79,7 @@ func (f *Fetcher) Append(ctx context.Context, file *os.File, a images.Artifact) 
 	if err != nil {
 		return fmt.Errorf("fetch %s: %w", a.Name, err)
 	}
-	err = f.fetch(ctx, file, a)
+	err = f.Copy(ctx, file, a)
 	if err != nil {
 		if cut := file.Truncate(start); cut != nil {
 			return errors.Join(err, fmt.Errorf("cut off what was fetched: %w", cut))
@@ -91,7 +91,9 @@ func (f *Fetcher) Append(ctx context.Context, file *os.File, a images.Artifact) 
 	return err
 }
 
-func (f *Fetcher) fetch(ctx context.Context, w io.Writer, a images.Artifact) error {
+// Copy writes a to w. When it returns an error, what was written is not to be
+// used: the digest is known at the end only.
+func (f *Fetcher) Copy(ctx context.Context, w io.Writer, a images.Artifact) error {
 	s := &sink{w: w, hash: sha256.New(), left: a.SizeBytes, f: f, a: a}
 	for try := 1; s.left > 0; {
 		before := s.left
