@@ -21,7 +21,8 @@ type File struct {
 }
 
 // Mount serves every path under Prefix ("/blobs/") by Handler. The handler sees
-// the whole path, with runs of slashes made one.
+// the whole path, with runs of slashes made one. The boot server's own files
+// come first.
 type Mount struct {
 	Prefix  string
 	Handler http.Handler
@@ -65,7 +66,7 @@ type Config struct {
 	// Known decides whether a machine is answered; nil: none is, all are
 	// reported. It is called for each packet and must answer from memory.
 	Known func(Machine) bool
-	// Observe gets the events, one at a time.
+	// Observe gets the events, one at a time. It must return: Run waits for it.
 	Observe func(Event)
 	// Leases of an earlier run, by Server.Leases.
 	Leases []Lease

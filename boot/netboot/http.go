@@ -65,18 +65,10 @@ func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *httpHandler) serve(w http.ResponseWriter, r *http.Request, path string) {
-	for _, m := range h.mounts {
-		if strings.HasPrefix(path, m.Prefix) {
-			r2 := r.Clone(r.Context())
-			r2.URL.Path, r2.URL.RawPath = path, ""
-			m.Handler.ServeHTTP(w, r2)
-			return
-		}
-	}
 	c := h.files[path]
 	switch {
 	case c == nil:
-		http.Error(w, "no such file", http.StatusNotFound)
+		h.serveMounted(w, r, path)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "GET and HEAD only", http.StatusMethodNotAllowed)
@@ -85,6 +77,18 @@ func (h *httpHandler) serve(w http.ResponseWriter, r *http.Request, path string)
 		w.Header().Set("ETag", c.etag)
 		http.ServeContent(w, r, "", c.loaded, bytes.NewReader(c.body))
 	}
+}
+
+func (h *httpHandler) serveMounted(w http.ResponseWriter, r *http.Request, path string) {
+	for _, m := range h.mounts {
+		if strings.HasPrefix(path, m.Prefix) {
+			r2 := r.Clone(r.Context())
+			r2.URL.Path, r2.URL.RawPath = path, ""
+			m.Handler.ServeHTTP(w, r2)
+			return
+		}
+	}
+	http.Error(w, "no such file", http.StatusNotFound)
 }
 
 func (h *httpHandler) report(r *http.Request, path string, start time.Time, w *countingWriter, aborted bool) {

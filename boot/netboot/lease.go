@@ -130,8 +130,8 @@ func (t *table) release(mac MAC, a netip.Addr) bool {
 	return true
 }
 
-// decline sets an address aside that its holder found in use. Only the holder
-// can, so one machine takes at most one address an offer out of the pool.
+// decline sets an address aside that its holder found in use. A client that
+// declines everything takes at most a quarter of the pool.
 func (t *table) decline(mac MAC, a netip.Addr) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -140,8 +140,21 @@ func (t *table) decline(mac MAC, a netip.Addr) bool {
 		return false
 	}
 	t.drop(l)
+	if len(t.bad) >= max(1, t.pool.size()/4) {
+		t.forgetOldestDecline()
+	}
 	t.bad[a] = t.now().Add(declineHold)
 	return true
+}
+
+func (t *table) forgetOldestDecline() {
+	var oldest netip.Addr
+	for a, until := range t.bad {
+		if !oldest.IsValid() || until.Before(t.bad[oldest]) {
+			oldest = a
+		}
+	}
+	delete(t.bad, oldest)
 }
 
 func (t *table) holder(a netip.Addr) (Lease, bool) {

@@ -24,6 +24,7 @@ const (
 // then end at their next block, or at tftpRetries × tftpTimeout when the client
 // is gone.
 func (s *Server) serveTFTP(ctx context.Context, c *net.UDPConn) error {
+	defer c.Close()
 	slots := make(chan struct{}, tftpTransfers)
 	srv := tftp.NewServer(func(name string, rf io.ReaderFrom) error {
 		select {
