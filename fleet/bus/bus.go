@@ -33,6 +33,8 @@ type Config struct {
 	// Operators are further public nkeys with an operator's rights, beside the
 	// one that is kept in Dir.
 	Operators []string
+	// Reconcilers are public nkeys of grant reconcilers that run apart.
+	Reconcilers []string
 	// EventsMaxBytes bounds the timeline on disk; 256 MiB when zero.
 	EventsMaxBytes int64
 	// EventsMaxAge bounds the timeline in time; 30 days when zero.

@@ -141,7 +141,8 @@ func (c *client) violation(t *testing.T, what string) {
 }
 
 func TestWhoGetsIn(t *testing.T) {
-	s, a := start(t, bus.Config{})
+	reconciler, reconcilerPub := newKey(t)
+	s, a := start(t, bus.Config{Reconcilers: []string{reconcilerPub}})
 	stranger, strangerPub := newKey(t)
 	known, knownPub := newKey(t)
 	a.add(knownPub, "n-one", fleet.RoleAgent)
@@ -169,6 +170,9 @@ func TestWhoGetsIn(t *testing.T) {
 		{"a key without a session", fleet.UserNode, stranger, nil, false},
 		{"a stranger as operator", fleet.UserOperator, stranger, nil, false},
 		{"a node as operator", fleet.UserOperator, known, nil, false},
+		{"a reconciler that runs apart", bus.UserReconciler, reconciler, nil, true},
+		{"a stranger as reconciler", bus.UserReconciler, stranger, nil, false},
+		{"a reconciler as operator", fleet.UserOperator, reconciler, nil, false},
 		{"another's key by name", fleet.UserNode, stranger, []nats.Option{forged}, false},
 		{"control by its name", "control", stranger, nil, false},
 		{"callout by its name", "callout", stranger, []nats.Option{nats.UserInfo("callout", "")}, false},

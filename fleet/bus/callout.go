@@ -115,6 +115,11 @@ func (s *Server) admit(req *jwt.AuthorizationRequestClaims) (Claim, *jwt.UserCla
 			return c, nil, errors.New("the key is no operator's")
 		}
 		u.Audience, u.Permissions = accountIngot, operatorLaws(c.Key)
+	case UserReconciler:
+		if !slices.Contains(s.cfg.Reconcilers, c.Key) {
+			return c, nil, errors.New("the key is no reconciler's")
+		}
+		u.Audience, u.Permissions = accountIngot, reconcilerLaws(c.Key)
 	default:
 		return c, nil, fmt.Errorf("user %.40q is not known", c.User)
 	}

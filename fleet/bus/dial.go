@@ -14,13 +14,23 @@ import (
 
 // DialOperator connects a console to the bus of a context.
 func DialOperator(c fleet.OperatorContext, extra ...nats.Option) (*nats.Conn, error) {
+	return dialAs(fleet.UserOperator, c, extra...)
+}
+
+// DialReconciler connects a grant reconciler that runs apart: the context's
+// seed is its own.
+func DialReconciler(c fleet.OperatorContext, extra ...nats.Option) (*nats.Conn, error) {
+	return dialAs(UserReconciler, c, extra...)
+}
+
+func dialAs(user string, c fleet.OperatorContext, extra ...nats.Option) (*nats.Conn, error) {
 	kp, err := nkeys.FromSeed([]byte(c.Seed))
 	if err != nil {
-		return nil, fmt.Errorf("operator key: %v", err)
+		return nil, fmt.Errorf("%s key: %v", user, err)
 	}
 	pub, err := kp.PublicKey()
 	if err != nil {
-		return nil, fmt.Errorf("operator key: %v", err)
+		return nil, fmt.Errorf("%s key: %v", user, err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM([]byte(c.Bus.CAPEM)) {
@@ -28,8 +38,8 @@ func DialOperator(c fleet.OperatorContext, extra ...nats.Option) (*nats.Conn, er
 	}
 	opts := nats.GetDefaultOptions()
 	opts.Servers = c.Bus.URLs
-	opts.Name = "ingot console"
-	opts.User, opts.Nkey, opts.SignatureCB = fleet.UserOperator, pub, kp.Sign
+	opts.Name = "ingot " + user
+	opts.User, opts.Nkey, opts.SignatureCB = user, pub, kp.Sign
 	opts.TLSConfig, opts.Secure = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}, true
 	opts.InboxPrefix = fleet.InboxPrefix(pub)
 	opts.Timeout = 10 * time.Second
@@ -42,7 +52,7 @@ func DialOperator(c fleet.OperatorContext, extra ...nats.Option) (*nats.Conn, er
 	}
 	nc, err := opts.Connect()
 	if err != nil {
-		return nil, fmt.Errorf("connect to %v as operator: %w", c.Bus.URLs, err)
+		return nil, fmt.Errorf("connect to %v as %s: %w", c.Bus.URLs, user, err)
 	}
 	return nc, nil
 }

@@ -60,6 +60,18 @@ func operatorLaws(key string) jwt.Permissions {
 	}
 }
 
+// UserReconciler is what a grant reconciler connects as that runs apart from
+// this process.
+const UserReconciler = "reconciler"
+
+// reconcilerLaws let a grant reconciler read what an operator reads and write
+// grants. What it writes is believed by agents for its signatures only.
+func reconcilerLaws(key string) jwt.Permissions {
+	p := operatorLaws(key)
+	p.Pub.Allow = append(p.Pub.Allow, string(fleet.KVSubject(fleet.BucketGrant, ">")))
+	return p
+}
+
 // crossings are the subjects that lead from NODES into INGOT as requests.
 var crossings = []string{
 	string(fleet.SubjectEnroll),
