@@ -26,12 +26,28 @@ func fru0(ctx context.Context, c *client.Client, inv *hardware.Inventory) error 
 	if len(problems) < 3 { // three areas, all broken, are no FRU
 		f.Sources = hardware.Sources{Source}
 		inv.FRUs = []hardware.FRU{f}
+		fruParts(f, inv)
 	}
 	for _, p := range problems {
 		inv.Findings = append(inv.Findings, hardware.Finding{Code: hardware.CodeSourceMalformed, Severity: hardware.Info,
 			Part: "fru 0", Evidence: p.Error(), Source: Source})
 	}
 	return nil
+}
+
+// fruParts says of the system, the board and the chassis what the FRU knows;
+// it fills what SMBIOS left blank.
+func fruParts(f hardware.FRU, inv *hardware.Inventory) {
+	if f.ProductName != "" || f.ProductSerial != "" {
+		inv.System = hardware.System{Manufacturer: f.ProductManufacturer, Model: f.ProductName, Serial: f.ProductSerial,
+			AssetTag: f.AssetTag, Sources: f.Sources}
+	}
+	if f.BoardProduct != "" || f.BoardSerial != "" {
+		inv.Baseboard = hardware.Baseboard{Manufacturer: f.BoardManufacturer, Model: f.BoardProduct, Serial: f.BoardSerial, Sources: f.Sources}
+	}
+	if f.ChassisSerial != "" {
+		inv.Chassis = hardware.Chassis{Serial: f.ChassisSerial, Sources: f.Sources}
+	}
 }
 
 // readFRU reads the common header and the three areas that it names.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/bougou/go-ipmi/pkg/client"
@@ -148,7 +149,7 @@ func (o Options) open(ctx context.Context) (*owner, func(), error) {
 	closeSession := func() { own.close(ctx, closeLimit) }
 	if err := own.do(ctx, o.timeout(), func(ctx context.Context, c *client.Client) error { return c.Connect(ctx) }); err != nil {
 		closeSession()
-		return nil, nil, fmt.Errorf("log in as %q: %w", o.User, err)
+		return nil, nil, fmt.Errorf("log in as %q: %s", o.User, strings.Join(strings.Fields(err.Error()), " "))
 	}
 	return own, closeSession, nil
 }

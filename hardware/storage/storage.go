@@ -24,6 +24,9 @@ const sectorBytes = 512
 // dm, zram, optical drives, hidden NVMe paths) is no drive.
 var drives = regexp.MustCompile(`^(sd[a-z]+|vd[a-z]+|xvd[a-z]+|hd[a-z]+|nvme[0-9]+n[0-9]+|mmcblk[0-9]+|pmem[0-9]+|dasd[a-z]+)$`)
 
+// An NVMe controller among the entries of its subsystem.
+var controller = regexp.MustCompile(`^nvme[0-9]+$`)
+
 // Read lists the drives below root.
 func Read(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
 	var inv hardware.Inventory
@@ -71,7 +74,7 @@ func nvme(root sysfs.Root, d *hardware.Drive) {
 		return
 	}
 	for _, c := range root.Names(block, d.Name, "device") {
-		if strings.HasPrefix(c, "nvme") && !strings.Contains(c, "n1") {
+		if controller.MatchString(c) {
 			if bdf, _ := sysfs.BusOf(root.Real(block, d.Name, "device", c)); bdf != "" {
 				d.BDF = bdf
 				return
