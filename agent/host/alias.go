@@ -42,7 +42,7 @@ func parseAliases(r io.Reader) (aliasTable, error) {
 }
 
 // splitBus cuts "pci:v0000…" behind the bus; a pattern without one
-// ("fs-ext4", "net-pf-16-proto-9") has the bus "".
+// ("fs-ext4"), or with a wildcard in it ("acpi*:IPI0001:*"), has the bus "".
 func splitBus(alias string) (bus, tail string) {
 	bus, tail, ok := strings.Cut(alias, ":")
 	if !ok || strings.ContainsAny(bus, `*?[\`) {
@@ -54,14 +54,22 @@ func splitBus(alias string) (bus, tail string) {
 // match lists the modules whose patterns fit, sorted, each once.
 func (t aliasTable) match(modalias string) []string {
 	bus, tail := splitBus(modalias)
-	var out []string
-	for _, p := range t[bus] {
-		if strings.HasPrefix(tail, p.literal) && fnmatch(p.rest, tail[len(p.literal):]) {
-			out = append(out, p.module)
-		}
+	out := matchAll(t[bus], tail)
+	if bus != "" {
+		out = append(out, matchAll(t[""], modalias)...)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+func matchAll(patterns []aliasPattern, s string) []string {
+	var out []string
+	for _, p := range patterns {
+		if strings.HasPrefix(s, p.literal) && fnmatch(p.rest, s[len(p.literal):]) {
+			out = append(out, p.module)
+		}
+	}
+	return out
 }
 
 // fnmatch is fnmatch(3) without flags, by which kmod matches: '*' and '?' match
