@@ -54,7 +54,7 @@ func Read(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
 }
 
 func device(root sysfs.Root, d *ghw.PCIDevice) hardware.PCIDevice {
-	p := hardware.PCIDevice{BDF: hardware.BDF(d.Address), Driver: d.Driver, Sources: hardware.Sources{Source}}
+	p := hardware.PCIDevice{BDF: hardware.BDF(d.Address), Driver: root.Link(devices, d.Address, "driver"), Sources: hardware.Sources{Source}}
 	p.VendorID, p.Vendor = d.Vendor.ID, name(d.Vendor.Name)
 	p.DeviceID, p.Device = d.Product.ID, name(d.Product.Name)
 	p.Class = strings.TrimPrefix(root.Text(devices, d.Address, "class"), "0x")
