@@ -337,7 +337,7 @@ func (s *server) appendHandoff() error {
 		Schema: fleet.HandoffSchema, Token: token, ResidentSeed: seed, Trust: s.trust,
 		Node: s.up.Node(), Attempt: s.up.Attempt(), AgentBootID: s.host.BootID, JumpTime: now,
 		Manifest: s.verified.Manifest, StackDigest: s.verified.StackDigest, Params: s.plan.Params,
-		Placement: s.verified.Grant.Placement, MAC: s.network.MAC.String(),
+		Placement: s.verified.Grant.Placement, MAC: s.network.MAC.String(), Delegations: s.bundle.Delegations,
 	})
 	if err != nil {
 		return err

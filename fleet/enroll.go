@@ -124,6 +124,9 @@ type Handoff struct {
 	Params      map[string]string `json:"params,omitempty"`
 	Placement   images.Placement  `json:"placement,omitzero"`
 	MAC         string            `json:"mac,omitempty"`
+	// Delegations are those of the grant: operators' commands are checked
+	// against them.
+	Delegations []images.Envelope `json:"delegations,omitempty"`
 }
 
 // Paths inside the initrd that the agent makes for the target.
@@ -142,6 +145,9 @@ type Command struct {
 	Nonce    string            `json:"nonce"`
 	NotAfter time.Time         `json:"not_after"`
 }
+
+// VerbStopVM ends the VM named by the argument "vm" of a running stack.
+const VerbStopVM = "vm-stop"
 
 // CommandReply is the answer to a command.
 type CommandReply struct {
@@ -196,6 +202,15 @@ type Node struct {
 	Machine  string    `json:"machine,omitempty"`
 	// Sessions are the keys that may speak as this node.
 	Sessions []Session `json:"sessions,omitempty"`
+	// SeenAs are the keys under which events of this server stand from before
+	// it was enrolled.
+	SeenAs []NodeID `json:"seen_as,omitempty"`
+	// Serial, UUID, MACs, Summary and Address are as the last boot told them.
+	Serial  string   `json:"serial,omitempty"`
+	UUID    string   `json:"uuid,omitempty"`
+	MACs    []string `json:"macs,omitempty"`
+	Summary string   `json:"summary,omitempty"`
+	Address string   `json:"address,omitempty"`
 }
 
 // Session is one key that may speak as a node.
@@ -221,7 +236,26 @@ type Attempt struct {
 	// Intent is the power action that is under way or was the last.
 	Intent string `json:"intent,omitempty"`
 	By     string `json:"by,omitempty"`
+	// Reached is the furthest stage of this boot that was seen, BootID the
+	// kernel's of the agent that it led to, Firmware the last time that
+	// firmware asked for an address.
+	Reached  BootStage `json:"reached,omitempty"`
+	BootID   string    `json:"boot_id,omitempty"`
+	Firmware time.Time `json:"firmware,omitzero"`
 }
+
+// BootStage is how far a boot has come.
+type BootStage int
+
+// The stages of a boot, in order.
+const (
+	StageNone     BootStage = iota
+	StageFirmware           // PXE or HTTP boot asks for an address
+	StageLoader             // iPXE does
+	StageKernel             // a kernel does
+	StageAgent              // the agent is enrolled
+	StageResident           // the resident agent is
+)
 
 // OperatorContext is what a console needs to speak to a fleet. It holds
 // secrets: files of it are 0600.

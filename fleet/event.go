@@ -88,6 +88,7 @@ const (
 	KindHandoff   = "handoff"   // agent: HandoffData; the last word before kexec
 	KindFailed    = "failed"    // agent: Problem
 	KindLayer     = "layer"     // resident, vm: Layer; a layer changed its state
+	KindCommand   = "command"   // agent, resident: CommandData
 	KindFinding   = "finding"   // agent, control
 	KindRedfish   = "redfish"   // control: Redfish crawl joined
 	KindBMCFailed = "bmc.error" // control: Problem
@@ -122,6 +123,13 @@ type EnrolledData struct {
 	Policy  string `json:"policy"`
 	Summary string `json:"summary,omitempty"`
 	Address string `json:"address,omitempty"`
+	// What the boot says of itself; SeenAs are the keys that its machine's
+	// events stand under from before it had a node ID.
+	BootID string   `json:"boot_id,omitempty"`
+	Serial string   `json:"serial,omitempty"`
+	UUID   string   `json:"uuid,omitempty"`
+	MACs   []string `json:"macs,omitempty"`
+	SeenAs []NodeID `json:"seen_as,omitempty"`
 }
 
 // AssignedData names a rule and its stack.
@@ -166,9 +174,17 @@ type HandoffData struct {
 
 // Problem is why something did not go on.
 type Problem struct {
-	Reason   string `json:"reason"`
+	Reason   string `json:"reason,omitempty"`
 	Hint     string `json:"hint,omitempty"`
 	Evidence string `json:"evidence,omitempty"`
+}
+
+// CommandData is a command that a node heard, and what came of it.
+type CommandData struct {
+	Verb string `json:"verb"`
+	OK   bool   `json:"ok"`
+	Text string `json:"text,omitempty"`
+	Problem
 }
 
 // LayerName is a layer of the running stack.

@@ -38,7 +38,9 @@ type Status struct {
 	MACs    []string `json:"macs,omitempty"`
 	Address string   `json:"address,omitempty"`
 
-	Phase      Phase      `json:"phase"`
+	Phase Phase `json:"phase"`
+	// Before is the phase to return to when a node that is lost is heard again.
+	Before     Phase      `json:"before,omitempty"`
 	Step       string     `json:"step,omitempty"`
 	WaitingFor string     `json:"waiting_for,omitempty"`
 	Since      time.Time  `json:"since"`

@@ -87,6 +87,10 @@ func (u *Uplink) tryConnect(ctx context.Context) (*nats.Conn, error) {
 		nc.Close()
 		return nil, fmt.Errorf("listen for grants: %w", err)
 	}
+	if err := u.listenForCommands(nc, node); err != nil {
+		nc.Close()
+		return nil, err
+	}
 	return nc, nil
 }
 

@@ -66,6 +66,8 @@ type Uplink struct {
 	clock   string
 	target  Target
 	waiting string
+	// commands, if set, are heard.
+	commands *Commands
 }
 
 // New makes an uplink that is not connected yet; events may be published to it.

@@ -1,0 +1,105 @@
+package resident
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ingot-metal/ingot/agent/stage1"
+	"github.com/ingot-metal/ingot/fleet"
+)
+
+// ioctls of linux/kvm.h, and the only version of that interface.
+const (
+	kvmGetAPIVersion = 0xAE00
+	kvmCreateVM      = 0xAE01
+	kvmAPIVersion    = 12
+)
+
+// runHypervisor brings KVM up and then all virtual machines.
+func (r *resident) runHypervisor(ctx context.Context) {
+	m := r.handoff.Manifest
+	if m.Hypervisor == nil {
+		return
+	}
+	kind := m.Hypervisor.Kind
+	flag, module, err := virtualization("/proc/cpuinfo")
+	if err == nil {
+		err = stage1.LoadModules(module, "tun")
+	}
+	if err != nil {
+		r.set(fleet.LayerHypervisor, kind, fleet.LayerDown, reasonLoadModules, err.Error(), nil)
+		return
+	}
+	if err := probeKVM("/dev/kvm"); err != nil {
+		r.set(fleet.LayerHypervisor, kind, fleet.LayerDown, reasonKVM, err.Error(), nil)
+		return
+	}
+	r.set(fleet.LayerHypervisor, kind, fleet.LayerUp, "", "", map[string]string{"boot_id": r.bootID, "cpu_flag": flag, "module": module})
+	var wg sync.WaitGroup
+	for i, vm := range m.VMs {
+		wg.Go(func() {
+			r.guard(ctx, "vm "+vm.Name, func(ctx context.Context) { r.runVM(ctx, i, vm) })
+		})
+	}
+	wg.Wait()
+}
+
+// virtualization names the processor's feature and the module that uses it.
+func virtualization(cpuinfo string) (flag, module string, err error) {
+	b, err := os.ReadFile(cpuinfo)
+	if err != nil {
+		return "", "", err
+	}
+	for line := range strings.Lines(string(b)) {
+		key, value, _ := strings.Cut(line, ":")
+		if strings.TrimSpace(key) != "flags" {
+			continue
+		}
+		for _, f := range strings.Fields(value) {
+			switch f {
+			case "svm":
+				return f, "kvm_amd", nil
+			case "vmx":
+				return f, "kvm_intel", nil
+			}
+		}
+		break
+	}
+	return "", "", errors.New("the processor offers neither svm nor vmx: virtualization is switched off in the firmware, or missing")
+}
+
+// probeKVM creates a virtual machine, which is the only proof that it can be.
+func probeKVM(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	v, err := unix.IoctlRetInt(int(f.Fd()), kvmGetAPIVersion)
+	if err != nil {
+		return fmt.Errorf("ask %s for its version: %w", path, err)
+	}
+	if v != kvmAPIVersion {
+		return fmt.Errorf("%s speaks version %d, want %d", path, v, kvmAPIVersion)
+	}
+	vm, err := unix.IoctlRetInt(int(f.Fd()), kvmCreateVM)
+	if err != nil {
+		return fmt.Errorf("create a virtual machine by %s: %w", path, err)
+	}
+	return unix.Close(vm)
+}
+
+// loadIfThere loads modules that a kernel may well not have.
+func loadIfThere(r *resident, names ...string) {
+	for _, n := range names {
+		if err := stage1.LoadModules(n); err != nil {
+			r.log.Info("module", "cause", err)
+		}
+	}
+}

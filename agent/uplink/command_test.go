@@ -1,0 +1,76 @@
+package uplink
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/ingot-metal/ingot/fleet"
+	"github.com/ingot-metal/ingot/images"
+	"github.com/ingot-metal/ingot/images/sign"
+)
+
+func TestCommandsAreChecked(t *testing.T) {
+	now := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	k, err := sign.OpenOrCreate(t.TempDir(), true, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := fleet.Command{Schema: fleet.CommandSchema, Verb: "vm-stop", Node: "n-1", Nonce: "a", NotAfter: now.Add(time.Minute)}
+	with := func(change func(*fleet.Command)) fleet.Command {
+		c := good
+		change(&c)
+		return c
+	}
+	signed := func(c fleet.Command) []byte {
+		e, _, err := sign.SignJSON(k.Operator, images.CommandType, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	byReconciler, _, err := sign.SignJSON(k.Reconciler, images.CommandType, good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrongSigner, err := json.Marshal(byReconciler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unsigned, err := json.Marshal(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Commands{Roots: k.Roots(), Delegations: k.Delegations}
+	for _, tc := range []struct {
+		name string
+		data []byte
+		want string // the reason; empty: carried out
+	}{
+		{"good", signed(good), ""},
+		{"replayed", signed(good), reasonCommandReplayed},
+		{"unsigned", unsigned, reasonCommandSignature},
+		{"not JSON", []byte("\xff\x00"), reasonCommandSignature},
+		{"signed by the reconciler", wrongSigner, reasonCommandSignature},
+		{"another node", signed(with(func(c *fleet.Command) { c.Node = "n-2" })), reasonCommandOther},
+		{"another verb", signed(with(func(c *fleet.Command) { c.Verb = "wipe" })), reasonCommandOther},
+		{"old", signed(with(func(c *fleet.Command) { c.Nonce, c.NotAfter = "b", now.Add(-time.Second) })), reasonCommandStale},
+		{"holds for ever", signed(with(func(c *fleet.Command) { c.Nonce, c.NotAfter = "c", now.AddDate(1, 0, 0) })), reasonCommandStale},
+		{"no nonce", signed(with(func(c *fleet.Command) { c.Nonce = "" })), reasonCommandReplayed},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, problem := c.check("n-1", "vm-stop", tc.data, now)
+			got := ""
+			if problem != nil {
+				got = problem.Reason
+			}
+			if got != tc.want {
+				t.Errorf("check = %q (%+v); want %q", got, problem, tc.want)
+			}
+		})
+	}
+}
