@@ -1,0 +1,7 @@
+// Package e2e does the main job without a hand and checks it: the operator's
+// own binary makes a lab, one server is powered on over Redfish and one over
+// IPMI, both are inventoried, assigned a stack with a fresh nonce, and asked.
+// Then it breaks things: the VM is killed and the fleet must say so; a manifest
+// with one byte changed must be refused by the console, by control, and, from
+// the hand of a captured controller, by the agent.
+package e2e
