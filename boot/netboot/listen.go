@@ -103,7 +103,7 @@ func explain(err error, network string, at netip.AddrPort) error {
 func portOwner(network string, port uint16) string {
 	inodes := map[string]bool{}
 	for _, suffix := range []string{"", "6"} {
-		f, err := os.Open("/proc/net/" + network + suffix)
+		f, err := os.Open("/proc/thread-self/net/" + network + suffix)
 		if err != nil {
 			continue
 		}
