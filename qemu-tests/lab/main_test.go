@@ -1,14 +1,47 @@
 package lab
 
 import (
+	"context"
+	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
 func TestMain(m *testing.M) {
 	MaybeInit()
+	if name := os.Getenv(holdVariable); name != "" {
+		os.Exit(hold(name))
+	}
 	os.Exit(m.Run())
+}
+
+// holdVariable makes the test binary a process that holds a lab, for tests
+// that kill it.
+const holdVariable = "INGOT_LAB_HOLD"
+
+func hold(name string) int {
+	l, err := Up(context.Background(), Options{Name: name, Tools: os.Getenv("INGOT_TOOLS"), SkipDoctor: true})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println("up", l.pid)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	select {
+	case <-signals:
+		err = l.Close()
+	case <-l.Done():
+		err = l.Wait()
+	}
+	fmt.Println("end", err)
+	if err != nil {
+		return 1
+	}
+	return 0
 }
 
 // testTools finds the unpacked tools; a test that needs them skips without,

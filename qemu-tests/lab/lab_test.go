@@ -1,0 +1,521 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bougou/go-ipmi/pkg/client"
+	"github.com/bougou/go-ipmi/pkg/command/chassis"
+	"github.com/bougou/go-ipmi/pkg/types"
+	"github.com/stmcginnis/gofish"
+	"github.com/stmcginnis/gofish/schemas"
+)
+
+// testLab makes a lab, or skips where the machine cannot have one.
+func testLab(t *testing.T, o Options) *Lab {
+	t.Helper()
+	o.Tools = string(testTools(t))
+	if o.Name == "" {
+		o.Name = "test-" + strconv.Itoa(os.Getpid())
+	}
+	if err := Doctor(t.Context(), o); err != nil {
+		missing(t, err)
+	}
+	l, err := Up(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Errorf("close = %v; want nil", err)
+		}
+	})
+	return l
+}
+
+func serverStatus(t *testing.T, lab, name string) ServerStatus {
+	t.Helper()
+	st, err := Status(t.Context(), lab)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range st.Servers {
+		if s.Name == name {
+			return s
+		}
+	}
+	t.Fatalf("server %s is not in the status", name)
+	return ServerStatus{}
+}
+
+func redfishSystem(t *testing.T, lab, name string) *schemas.ComputerSystem {
+	t.Helper()
+	c, err := Context(t.Context(), lab)
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, err := gofish.ConnectContext(t.Context(), gofish.ClientConfig{
+		Endpoint: serverStatus(t, lab, name).Redfish, Username: c.BMCUser, Password: c.BMCPassword, Insecure: true, BasicAuth: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	systems, err := api.Service.Systems()
+	if err != nil || len(systems) != 1 {
+		t.Fatalf("systems of %s = %d, %v; want 1", name, len(systems), err)
+	}
+	return systems[0]
+}
+
+func ipmiSession(t *testing.T, lab, name string) *client.Client {
+	t.Helper()
+	ctx, err := Context(t.Context(), lab)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, port, err := net.SplitHostPort(serverStatus(t, lab, name).IPMI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.NewClient(host, n, ctx.BMCUser, ctx.BMCPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close(context.Background()) })
+	return c
+}
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, what string, within time.Duration, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(within); !ok(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %s", what, within)
+		}
+	}
+}
+
+func consoleHas(t *testing.T, path, text string) func() bool {
+	return func() bool {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes.Contains(content, []byte(text))
+	}
+}
+
+// TestPower is a day in the life of a BIOS server: on over Redfish, seen over
+// IPMI, reset, its plug pulled, and on again over IPMI.
+func TestPower(t *testing.T) {
+	l := testLab(t, Options{Logs: t.TempDir()})
+	if s := serverStatus(t, l.name, "r1u1"); s.Power != "off" || s.Firmware != "bios" {
+		t.Errorf("r1u1 = %s %s; want off bios", s.Power, s.Firmware)
+	}
+	system, ipmi := redfishSystem(t, l.name, "r1u1"), ipmiSession(t, l.name, "r1u1")
+	console := serverStatus(t, l.name, "r1u1").Console
+	on := func() bool {
+		status, err := ipmi.GetChassisStatus(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return status.PowerIsOn
+	}
+	if on() {
+		t.Error("power before the button = on; want off")
+	}
+	start := time.Now()
+	if _, err := system.Reset(schemas.OnResetType); err != nil {
+		t.Fatal(err)
+	}
+	if !on() || serverStatus(t, l.name, "r1u1").Power != "on" {
+		t.Error("power after the button = off; want on")
+	}
+	eventually(t, "SeaBIOS and iPXE on the serial console", time.Minute, consoleHas(t, console, "iPXE 1.21"))
+	t.Logf("power on to iPXE's banner: %s", time.Since(start).Round(100*time.Millisecond))
+
+	if _, err := ipmi.ChassisControl(t.Context(), chassis.ChassisControlHardReset); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a second boot after the reset", time.Minute, func() bool {
+		content, err := os.ReadFile(console)
+		return err == nil && bytes.Count(content, []byte("iPXE 1.21")) >= 2
+	})
+	killQEMU(t, "r1u1", l.pid)
+	eventually(t, "off after QEMU was killed", 5*time.Second, func() bool { return !on() })
+
+	if _, err := ipmi.ChassisControl(t.Context(), chassis.ChassisControlPowerUp); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ipmi.ChassisControl(t.Context(), chassis.ChassisControlPowerCycle); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "on again after the cycle", 10*time.Second, on)
+	if _, err := ipmi.ChassisControl(t.Context(), chassis.ChassisControlPowerDown); err != nil {
+		t.Fatal(err)
+	}
+	if on() {
+		t.Error("power after power down = on; want off")
+	}
+}
+
+// killQEMU ends the QEMU of a server from outside, as a crash would. It picks
+// it among the processes of the lab's own PID namespace.
+func killQEMU(t *testing.T, server string, init int) {
+	t.Helper()
+	for _, pid := range inNamespace(t, "pid", namespaceOf(t, init, "pid")) {
+		args, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+		if err == nil && strings.Contains(string(args), "\x00-name\x00"+server+"\x00") {
+			p, err := os.FindProcess(pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatalf("QEMU of %s is not among the lab's processes", server)
+}
+
+func namespaceOf(t *testing.T, pid int, kind string) string {
+	t.Helper()
+	id, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "ns", kind))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// inNamespace lists the processes in a namespace.
+func inNamespace(t *testing.T, kind, id string) []int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if got, err := os.Readlink(filepath.Join("/proc", e.Name(), "ns", kind)); err == nil && got == id {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// TestBootOverride boots a server from its (empty) disk once: the firmware
+// says so, and the override is used up.
+func TestBootOverride(t *testing.T) {
+	l := testLab(t, Options{Logs: t.TempDir()})
+	system, ipmi := redfishSystem(t, l.name, "r1u1"), ipmiSession(t, l.name, "r1u1")
+	if err := system.SetBoot(&schemas.Boot{
+		BootSourceOverrideTarget: schemas.HddBootSource, BootSourceOverrideEnabled: schemas.OnceBootSourceOverrideEnabled,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	flags := &types.BootOptionParam_BootFlags{}
+	if err := ipmi.GetSystemBootOptionsParamFor(t.Context(), flags); err != nil {
+		t.Fatal(err)
+	}
+	if !flags.BootFlagsValid || flags.BootDeviceSelector != types.BootDeviceSelectorForceHardDrive {
+		t.Errorf("boot flags over IPMI = %+v; want hard drive", flags)
+	}
+	console := serverStatus(t, l.name, "r1u1").Console
+	const disk, rom = "Booting from Hard Disk", "Booting from ROM"
+	if _, err := system.Reset(schemas.OnResetType); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the network after the empty disk", time.Minute, consoleHas(t, console, rom))
+	order := func() []string {
+		content, err := os.ReadFile(console)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var seen []string
+		for line := range strings.Lines(string(content)) {
+			for _, what := range []string{disk, rom} {
+				if strings.Contains(line, what) {
+					seen = append(seen, what)
+				}
+			}
+		}
+		return seen
+	}
+	if got := order(); len(got) < 2 || got[0] != disk {
+		t.Errorf("boot order with the override = %q; want the disk first", got)
+	}
+	eventually(t, "the override to be used up", 10*time.Second, func() bool {
+		flags := &types.BootOptionParam_BootFlags{}
+		return ipmi.GetSystemBootOptionsParamFor(t.Context(), flags) == nil && !flags.BootFlagsValid
+	})
+	before := len(order())
+	if _, err := system.Reset(schemas.ForceRestartResetType); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a boot after the reset", time.Minute, func() bool { return len(order()) > before })
+	if got := order(); got[before] != rom {
+		t.Errorf("first boot source after the override = %q; want the network", got[before])
+	}
+	// Once more while the server runs: the override holds for the next reset.
+	if err := ipmi.SetBootDevice(t.Context(), types.BootDeviceSelectorForceHardDrive, types.BIOSBootTypeLegacy, false); err != nil {
+		t.Fatal(err)
+	}
+	before = len(order())
+	if _, err := system.Reset(schemas.ForceRestartResetType); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a boot with the override", time.Minute, func() bool { return len(order()) > before })
+	if got := order(); got[before] != disk {
+		t.Errorf("first boot source with the override = %q; want the disk", got[before])
+	}
+}
+
+func TestUEFIServerReachesPXE(t *testing.T) {
+	if testing.Short() {
+		t.Skip("missing: time; OVMF takes half a minute")
+	}
+	l := testLab(t, Options{Logs: t.TempDir()})
+	ipmi := ipmiSession(t, l.name, "r1u2")
+	start := time.Now()
+	if _, err := ipmi.ChassisControl(t.Context(), chassis.ChassisControlPowerUp); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "OVMF's PXE on the serial console", 2*time.Minute, consoleHas(t, serverStatus(t, l.name, "r1u2").Console, "Start PXE over IPv4"))
+	t.Logf("power on to OVMF's PXE: %s", time.Since(start).Round(100*time.Millisecond))
+}
+
+func TestWrongPassword(t *testing.T) {
+	l := testLab(t, Options{})
+	s := serverStatus(t, l.name, "r1u1")
+	if _, err := gofish.ConnectContext(t.Context(), gofish.ClientConfig{Endpoint: s.Redfish, Username: "admin", Password: "admin", Insecure: true}); err == nil {
+		t.Error("Redfish with a wrong password = nil; want it refused")
+	}
+	host, port, err := net.SplitHostPort(s.IPMI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.NewClient(host, n, "admin", "admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.WithTimeout(2 * time.Second)
+	if err := c.Connect(t.Context()); err == nil {
+		t.Error("IPMI with a wrong password = nil; want it refused")
+	}
+}
+
+// TestTwoLabs runs two labs side by side, and refuses a second of one name.
+func TestTwoLabs(t *testing.T) {
+	base := "pair-" + strconv.Itoa(os.Getpid())
+	a, b := testLab(t, Options{Name: base + "-a"}), testLab(t, Options{Name: base + "-b"})
+	if _, err := Up(t.Context(), Options{Name: a.name, Tools: string(testTools(t)), SkipDoctor: true}); err == nil || !strings.Contains(err.Error(), "is up already") {
+		t.Errorf("a second lab of one name = %v; want it refused", err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Status(t.Context(), b.name); !errors.Is(err, ErrNotUp) {
+		t.Errorf("status of a lab that was closed = %v; want %v", err, ErrNotUp)
+	}
+	if st, err := Status(t.Context(), a.name); err != nil || len(st.Servers) != 2 || st.PID != os.Getpid() {
+		t.Errorf("status of the other = %+v, %v; want it up, held by %d", st, err, os.Getpid())
+	}
+}
+
+func TestPortsAndNames(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := free.Addr().(*net.TCPAddr).Port
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l := testLab(t, Options{Ports: map[string]int{"r1u1.redfish": port}})
+	if got, want := serverStatus(t, l.name, "r1u1").Redfish, "https://127.0.0.1:"+strconv.Itoa(port); got != want {
+		t.Errorf("Redfish = %s; want %s", got, want)
+	}
+	if _, err := Up(t.Context(), Options{Name: "No Such Name"}); err == nil {
+		t.Error("a lab with a bad name = nil; want it refused")
+	}
+}
+
+func TestConsoleFollows(t *testing.T) {
+	l := testLab(t, Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	done := make(chan error, 1)
+	go func() { done <- Console(ctx, l.name, "r1u1", in); in.Close() }()
+	if _, err := redfishSystem(t, l.name, "r1u1").Reset(schemas.OnResetType); err != nil {
+		t.Fatal(err)
+	}
+	var seen bytes.Buffer
+	buf := make([]byte, 4096)
+	for end := time.Now().Add(time.Minute); !bytes.Contains(seen.Bytes(), []byte("SeaBIOS")) && time.Now().Before(end); {
+		if err := out.SetReadDeadline(end); err != nil {
+			t.Fatal(err)
+		}
+		n, err := out.Read(buf)
+		if err != nil {
+			break
+		}
+		seen.Write(buf[:n])
+	}
+	if !strings.Contains(seen.String(), "SeaBIOS") {
+		t.Errorf("console = %q; want SeaBIOS in it", seen.String())
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("console ended by its context = %v; want nil", err)
+	}
+	if err := Console(t.Context(), l.name, "r9u9", os.Stdout); err == nil {
+		t.Error("console of a server that is not there = nil; want an error")
+	}
+}
+
+// TestServeThatFails reports what `ingot serve` said last.
+func TestServeThatFails(t *testing.T) {
+	root := testTools(t)
+	_, err := Up(t.Context(), Options{
+		Name: "serve-" + strconv.Itoa(os.Getpid()), Tools: string(root), SkipDoctor: true,
+		Serve: []string{"/bin/sh", "-c", "echo the cupboard is bare; exit 3"},
+	})
+	if err == nil || !strings.Contains(err.Error(), "the cupboard is bare") || !strings.Contains(err.Error(), "exit status 3") {
+		t.Errorf("up with a serve that fails = %v; want its last words", err)
+	}
+}
+
+// TestNothingIsLeft ends labs in every way there is, with a server running, and
+// looks for what is left: processes, namespaces, the control socket, files.
+func TestNothingIsLeft(t *testing.T) {
+	root := testTools(t)
+	if err := Doctor(t.Context(), Options{Tools: string(root)}); err != nil {
+		missing(t, err)
+	}
+	for name, end := range map[string]func(t *testing.T, holder *exec.Cmd, init int, lab string){
+		"interrupt": func(t *testing.T, holder *exec.Cmd, _ int, _ string) { signalTo(t, holder.Process.Pid, os.Interrupt) },
+		"kill":      func(t *testing.T, holder *exec.Cmd, _ int, _ string) { signalTo(t, holder.Process.Pid, os.Kill) },
+		"kill-init": func(t *testing.T, _ *exec.Cmd, init int, _ string) { signalTo(t, init, os.Kill) },
+		"down": func(t *testing.T, _ *exec.Cmd, _ int, lab string) {
+			if err := Down(t.Context(), lab); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lab := "left-" + name + "-" + strconv.Itoa(os.Getpid())
+			files := filesOf(t, stateDir)
+			holder, init := holdLab(t, lab, string(root))
+			namespaces := map[string]string{}
+			for _, kind := range []string{"pid", "mnt", "net", "ipc", "uts"} {
+				namespaces[kind] = namespaceOf(t, init, kind)
+				if kind != "user" && namespaces[kind] == namespaceOf(t, os.Getpid(), kind) {
+					t.Fatalf("init shares our %s namespace", kind)
+				}
+			}
+			if _, err := redfishSystem(t, lab, "r1u1").Reset(schemas.OnResetType); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(inNamespace(t, "pid", namespaces["pid"])); n < 2 {
+				t.Fatalf("processes in the lab = %d; want init and QEMU", n)
+			}
+			start := time.Now()
+			end(t, holder, init, lab)
+			eventually(t, "no process in the lab's namespaces", 10*time.Second, func() bool {
+				for kind, id := range namespaces {
+					if len(inNamespace(t, kind, id)) > 0 {
+						return false
+					}
+				}
+				return true
+			})
+			_ = holder.Wait() // its status differs from end to end
+			t.Logf("gone after %s", time.Since(start).Round(time.Millisecond))
+			if _, err := Status(t.Context(), lab); !errors.Is(err, ErrNotUp) {
+				t.Errorf("status = %v; want %v", err, ErrNotUp)
+			}
+			if got := filesOf(t, stateDir); got != files {
+				t.Errorf("files in %s = %s; want %s", stateDir, got, files)
+			}
+		})
+	}
+}
+
+func signalTo(t *testing.T, pid int, sig os.Signal) {
+	t.Helper()
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func filesOf(t *testing.T, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return strings.Join(names, " ")
+}
+
+// holdLab makes a lab in a process of its own and returns its init's PID.
+func holdLab(t *testing.T, name, root string) (*exec.Cmd, int) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), holdVariable+"="+name, "INGOT_TOOLS="+root)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	buf := make([]byte, 4096)
+	n, err := out.Read(buf)
+	if err != nil {
+		t.Fatalf("the holder says nothing: %v", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(string(buf[:n]), "up ")))
+	if err != nil {
+		t.Fatalf("the holder says %q", buf[:n])
+	}
+	return cmd, pid
+}
