@@ -21,7 +21,7 @@ const (
 	CodeReaderPanicked     Code = "reader-panicked"     // a decoder met bytes that it cannot bear
 	CodeReaderDeadline     Code = "reader-deadline"     // a reader hung and was left behind
 	CodeSourceMalformed    Code = "source-malformed"    // a source answered nonsense; the rest was read
-	CodeResourceMissing    Code = "resource-missing"    // a linked Redfish resource is not there
+	CodeResourceMissing    Code = "resource-missing"    // a linked Redfish resource, or a file, is not there
 	CodeInventoryTruncated Code = "inventory-truncated" // more parts than an inventory holds
 	CodeSerialDisagrees    Code = "serial-disagrees"    // in-band and BMC name other serials
 	CodeUUIDDisagrees      Code = "uuid-disagrees"      // in-band and BMC name other UUIDs

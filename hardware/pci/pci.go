@@ -35,7 +35,7 @@ func Read(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
 	db, err := names(root, want)
 	if err != nil {
 		db = &pcidb.DB{}
-		inv.Findings = append(inv.Findings, hardware.Finding{Code: hardware.CodeSourceMalformed, Severity: hardware.Info,
+		inv.Findings = append(inv.Findings, hardware.Finding{Code: hardware.CodeResourceMissing, Severity: hardware.Info,
 			Part: "pci.ids", Evidence: err.Error(), Hint: "put pci.ids into /usr/share/misc of the initramfs", Source: Source})
 	}
 	info, err := ghw.PCI(ghw.WithChroot(string(root)), ghw.WithPCIDB(db), ghw.WithDisableTools(),

@@ -24,6 +24,9 @@ const sectorBytes = 512
 // dm, zram, optical drives, hidden NVMe paths) is no drive.
 var drives = regexp.MustCompile(`^(sd[a-z]+|vd[a-z]+|xvd[a-z]+|hd[a-z]+|nvme[0-9]+n[0-9]+|mmcblk[0-9]+|pmem[0-9]+|dasd[a-z]+)$`)
 
+// A port of libata in a device's path.
+var ataPort = regexp.MustCompile(`/ata[0-9]+/`)
+
 // An NVMe controller among the entries of its subsystem.
 var controller = regexp.MustCompile(`^nvme[0-9]+$`)
 
@@ -94,7 +97,7 @@ func scsi(root sysfs.Root, d *hardware.Drive) {
 	switch {
 	case bus == "usb":
 		d.Transport = hardware.TransportUSB
-	case d.Vendor == "ATA":
+	case d.Vendor == "ATA", ataPort.MatchString(path):
 		d.Transport = hardware.TransportSATA
 	case strings.Contains(path, "/end_device-"):
 		d.Transport = hardware.TransportSAS

@@ -1,0 +1,148 @@
+package smbios
+
+import (
+	"encoding/binary"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/ingot-metal/ingot/hardware"
+)
+
+// table is one structure: formatted part from offset 4, then strings.
+func table(kind byte, formatted []byte, strs ...string) []byte {
+	b := append([]byte{kind, byte(4 + len(formatted)), kind, 0}, formatted...)
+	for _, s := range strs {
+		b = append(append(b, s...), 0)
+	}
+	if len(strs) == 0 {
+		b = append(b, 0)
+	}
+	return append(b, 0)
+}
+
+func device(size uint16, ext uint32, locator, bank byte) []byte {
+	b := make([]byte, 0x24-4)
+	binary.LittleEndian.PutUint16(b[0x0c-4:], size)
+	b[0x10-4], b[0x11-4], b[0x12-4] = locator, bank, 0x1a
+	binary.LittleEndian.PutUint16(b[0x15-4:], 3200)
+	binary.LittleEndian.PutUint32(b[0x1c-4:], ext)
+	return b
+}
+
+var end = table(127, nil)
+
+func TestMemoryDevices(t *testing.T) {
+	tables := append([]byte{}, table(17, device(0, 0, 1, 0), "A1")...)
+	for _, d := range [][]byte{
+		table(17, device(0x7fff, 0x20000, 1, 0), "A2"),   // 128 GiB in the extended field
+		table(17, device(0x8000|512, 0, 1, 0), "A3"),     // KiB
+		table(17, device(0xffff, 0, 1, 0), "A4"),         // unknown size
+		table(17, device(1024, 0, 1, 2), "A2", "BANK 1"), // a locator that is taken
+		end,
+	} {
+		tables = append(tables, d...)
+	}
+	inv, err := Decode(nil, tables)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]uint64{}
+	for _, d := range inv.DIMMs {
+		got[d.Slot] = d.SizeBytes
+	}
+	want := map[string]uint64{"A2": 128 << 30, "A3": 512 << 10, "A4": 0, "BANK 1 A2": 1 << 30}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("DIMMs (-want +got):\n%s", d)
+	}
+	if len(inv.DIMMSlots) != 5 || inv.DIMMSlots[0].Populated {
+		t.Errorf("slots = %+v", inv.DIMMSlots)
+	}
+	if want := uint64(128<<30 + 512<<10 + 1<<30); inv.Memory.SizeBytes != want {
+		t.Errorf("memory = %d; want %d", inv.Memory.SizeBytes, want)
+	}
+}
+
+func TestOneBrokenStructureCostsItself(t *testing.T) {
+	system := make([]byte, 0x1b-4)
+	system[0], system[1], system[3] = 1, 2, 3
+	copy(system[4:], "\x33\x22\x11\x00\x55\x44\x77\x66\x88\x99\xaa\xbb\xcc\xdd\xee\xff")
+	tables := append(table(4, []byte{1, 2}), table(1, system, "ACME", "Box", "0123456789")...)
+	inv, err := Decode(nil, append(tables, end...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := inv.System; s.Model != "Box" || s.Serial != "" || s.UUID != "00112233-4455-6677-8899-aabbccddeeff" {
+		t.Errorf("system = %+v", s)
+	}
+	n := 0
+	for _, f := range inv.Findings {
+		if f.Code != hardware.CodeSourceMalformed {
+			t.Errorf("finding %v", f)
+		}
+		n++
+	}
+	if n != 2 { // the entry point and the processor
+		t.Errorf("findings = %v; want two", inv.Findings)
+	}
+}
+
+// TestRecordedTables reads the dumps that u-root's module carries.
+func TestRecordedTables(t *testing.T) {
+	dir := dumps(t)
+	b, err := os.ReadFile(filepath.Join(dir, "smbios_table.bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv, err := Decode(b[:32], b[32:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if inv.System.Manufacturer == "" || inv.BIOS.Date == "" || inv.System.Sources == nil {
+		t.Errorf("system %+v, BIOS %+v", inv.System, inv.BIOS)
+	}
+	if b, err = os.ReadFile(filepath.Join(dir, "satellite_pro_l70_testdata.bin")); err != nil {
+		t.Fatal(err)
+	}
+	if inv, err = Decode(b[:32], b[32:]); err != nil {
+		t.Fatal(err)
+	}
+	if len(inv.CPUs) != 1 || inv.Memory.SizeBytes == 0 || !strings.Contains(strings.ToUpper(inv.System.Manufacturer), "TOSHIBA") {
+		t.Errorf("laptop: %+v, %+v, %+v", inv.System, inv.CPUs, inv.Memory)
+	}
+}
+
+func dumps(t testing.TB) string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/u-root/u-root").Output()
+	if err != nil {
+		t.Fatalf("find u-root's module: %v", err)
+	}
+	return filepath.Join(strings.TrimSpace(string(out)), "pkg/smbios/testdata")
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, name := range []string{"smbios_table.bin", "satellite_pro_l70_testdata.bin"} {
+		b, err := os.ReadFile(filepath.Join(dumps(f), name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b[:32], b[32:])
+	}
+	f.Add([]byte{}, append(table(17, device(1024, 0, 1, 2), "A1"), end...))
+	f.Fuzz(func(t *testing.T, entry, tables []byte) {
+		inv, err := Decode(entry, tables)
+		if err != nil {
+			t.Skip(err) // a panic of the decoder, turned into an error
+		}
+		if len(inv.DIMMs) > len(inv.DIMMSlots) {
+			t.Errorf("%d DIMMs in %d slots", len(inv.DIMMs), len(inv.DIMMSlots))
+		}
+		if _, err := inv.Encode(); err != nil {
+			t.Errorf("Encode: %v", err)
+		}
+	})
+}
