@@ -44,7 +44,7 @@ const (
 	firstTimeout = time.Second      // doubles with each repeat of one message
 	repeats      = 4                // of one DISCOVER: 1+2+4+8 s
 	longestPause = 30 * time.Second // between rounds
-	shortLease   = time.Minute      // a lease below is renewed as if it were this
+	shortLease   = 10 * time.Second // a lease below is renewed as if it were this
 	defaultLease = time.Hour        // where a server names none
 )
 

@@ -17,8 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// apply sets up the NIC as the lease says.
-func (l *lease) apply() (*Network, error) {
+// resolvConf is where Go's resolver looks for name servers.
+const resolvConf = "/etc/resolv.conf"
+
+// apply sets up the NIC as the lease says, and the resolver's file.
+func (l *lease) apply(resolv string) (*Network, error) {
 	link, err := netlink.LinkByName(l.nic)
 	if err != nil {
 		return nil, err
@@ -41,7 +44,7 @@ func (l *lease) apply() (*Network, error) {
 			return nil, err
 		}
 	}
-	if err := writeResolvConf("/etc/resolv.conf", l.dns); err != nil {
+	if err := writeResolvConf(resolv, l.dns); err != nil {
 		return nil, err
 	}
 	return &Network{
@@ -95,7 +98,7 @@ func (n *Network) Keep(ctx context.Context, log *slog.Logger, changed func(*Netw
 				log.Warn("remove old address", "nic", l.nic, "err", err)
 			}
 		}
-		fresh, err := next.apply()
+		fresh, err := next.apply(resolvConf)
 		if err != nil {
 			return fmt.Errorf("network: %s: %w", l.nic, err)
 		}

@@ -72,7 +72,7 @@ func NetworkUp(ctx context.Context, o NetworkOptions) (*Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("network: %w", err)
 	}
-	n, err := l.apply()
+	n, err := l.apply(resolvConf)
 	if err != nil {
 		return nil, fmt.Errorf("network: %s: %w", l.nic, err)
 	}
