@@ -18,8 +18,9 @@ import (
 // namespace, for processes of the same user. A request is one line of JSON,
 // and so is the answer; after the answer to "console" the log follows.
 type request struct {
-	Do     string `json:"do"` // status, context, console, down
+	Do     string `json:"do"` // status, context, console, cut, down
 	Server string `json:"server,omitempty"`
+	Cut    bool   `json:"cut,omitempty"`
 }
 
 type answer struct {
@@ -31,7 +32,8 @@ type answer struct {
 // LabStatus is what a lab tells of itself.
 type LabStatus struct {
 	Name    string         `json:"name"`
-	PID     int            `json:"pid"` // of the process that made the lab, which it lives by
+	PID     int            `json:"pid"`   // of the process that made the lab, which it lives by
+	Ready   bool           `json:"ready"` // false while `ingot serve` starts
 	Servers []ServerStatus `json:"servers"`
 	Serve   ServeStatus    `json:"serve"`
 }
@@ -49,7 +51,8 @@ type ServerStatus struct {
 	Redfish  string `json:"redfish"`
 	IPMI     string `json:"ipmi"`
 	Service  string `json:"service"`
-	Console  string `json:"console"` // path of the serial log; with no logs directory it is inside the lab
+	Cut      bool   `json:"cut,omitempty"` // the provisioning cable is pulled
+	Console  string `json:"console"`       // path of the serial log; with no logs directory it is inside the lab
 }
 
 // ServeStatus is the lab's `ingot serve`.
@@ -156,6 +159,15 @@ func Context(ctx context.Context, name string) (*LabContext, error) {
 		return nil, err
 	}
 	return reply.Context, conn.Close()
+}
+
+// Cut pulls the cable of a server's NIC, or puts it back.
+func Cut(ctx context.Context, name, server string, cut bool) error {
+	conn, _, _, err := ask(ctx, name, request{Do: "cut", Server: server, Cut: cut})
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // Console copies the serial log of a server, and what is added to it, until

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -60,7 +61,9 @@ type room struct {
 	servers    []*server
 	bmcs       []*bmc.BMC
 	account    bmc.Credentials
-	serve      *child // nil without `ingot serve`
+	serve      *child            // nil without `ingot serve`
+	cables     map[string]*cable // by server; complete before the control socket is
+	ready      atomic.Bool
 	down       context.CancelFunc
 }
 
@@ -76,7 +79,7 @@ func runInit() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	r := &room{down: cancel}
+	r := &room{down: cancel, cables: map[string]*cable{}}
 	if err := json.Unmarshal(line, &r.setup); err != nil {
 		return fmt.Errorf("lab init: read what to make: %w", err)
 	}
@@ -101,6 +104,7 @@ func (r *room) live(ctx context.Context, lifeline io.Writer) error {
 	if err == nil {
 		err = r.startServe(ctx)
 	}
+	r.ready.Store(err == nil)
 	if err = tell(lifeline, err); err == nil {
 		r.log.Info("up", "lab", r.setup.Options.Name)
 		<-ctx.Done()
@@ -234,7 +238,9 @@ func (r *room) makeServer(ctx context.Context, workers *sync.WaitGroup, i int, s
 	if err != nil {
 		return fmt.Errorf("listen for the NIC: %w", err)
 	}
-	workers.Go(func() { r.plug(ctx, spec.Name, nic) })
+	wire := &cable{}
+	r.cables[spec.Name] = wire
+	workers.Go(func() { r.plug(ctx, spec.Name, nic, wire) })
 	workers.Go(func() {
 		faces := bmc.Listeners{IPMI: network.ipmi, KCS: kcs, Redfish: network.redfish}
 		if err := b.Serve(ctx, faces); err != nil {
@@ -245,7 +251,7 @@ func (r *room) makeServer(ctx context.Context, workers *sync.WaitGroup, i int, s
 }
 
 // plug joins a server's NIC to the switch each time that QEMU starts.
-func (r *room) plug(ctx context.Context, name string, l net.Listener) {
+func (r *room) plug(ctx context.Context, name string, l net.Listener, wire *cable) {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	for {
@@ -260,6 +266,7 @@ func (r *room) plug(ctx context.Context, name string, l net.Listener) {
 		if err != nil {
 			return // the switch is closed
 		}
+		wire.plug(port)
 		<-port.Done()
 	}
 }

@@ -62,7 +62,9 @@ func TestKCSFromGuest(t *testing.T) {
 	}
 	t.Logf("guest ran %s\n%s", time.Since(start).Round(time.Second), lines(string(console), "kcsguest:"))
 	for _, want := range []string{
-		"kcsguest: device 0x20 ipmi 2.0", "kcsguest: product LS-1 " + s.machine.Serial, "kcsguest: address 10.78.0.11", "kcsguest: end",
+		"kcsguest: device 0x20 ipmi 2.0", "kcsguest: product LS-1 " + s.machine.Serial, "kcsguest: address 10.78.0.11",
+		"kcsguest: dimm DIMM_A1 2048 MiB DIMM-0101-1", "kcsguest: dimm DIMM_B1 1024 MiB DIMM-0101-2",
+		"kcsguest: system Ingot Lab LS-1 " + s.machine.Serial + " " + formatUUID(s.machine.UUID), "kcsguest: end",
 	} {
 		if !strings.Contains(string(console), want) {
 			t.Errorf("console lacks %q", want)

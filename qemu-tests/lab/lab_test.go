@@ -3,8 +3,11 @@ package lab
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -400,6 +403,89 @@ func TestConsoleFollows(t *testing.T) {
 	}
 	if err := Console(t.Context(), l.name, "r9u9", os.Stdout); err == nil {
 		t.Error("console of a server that is not there = nil; want an error")
+	}
+}
+
+// TestServe runs a stand-in for `ingot serve` and reaches it from the host; it
+// in turn reaches the BMCs.
+func TestServe(t *testing.T) {
+	l := testLab(t, Options{Serve: []string{"/proc/self/exe", plainServeArg}})
+	st, err := Status(t.Context(), l.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !st.Ready || !st.Serve.Running {
+		t.Errorf("status = %+v; want ready, with serve running", st)
+	}
+	c, err := Context(t.Context(), l.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, c.Serve); err != nil || compact.String() != `{"key":"value"}` || c.NATS != st.Serve.NATS {
+		t.Errorf("context = %s at %s, %v; want what serve wrote", c.Serve, c.NATS, err)
+	}
+	get := func(path string) string {
+		resp, err := http.Get(st.Serve.HTTP + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(body)
+	}
+	var machines machineFile
+	if err := json.Unmarshal([]byte(get("/machines")), &machines); err != nil || len(machines.Machines) != 2 {
+		t.Fatalf("machines = %+v, %v; want 2", machines, err)
+	}
+	if got, want := machines.Machines[1], (expectedBMC{Address: "10.78.0.12", Redfish: "https://10.78.0.12", IPMI: "10.78.0.12:623"}); got.BMC != want || got.Rack != "r1" || got.Unit != 2 {
+		t.Errorf("second machine = %+v; want %+v in r1, unit 2", got, want)
+	}
+	if got := get("/bmc"); !strings.Contains(got, "RootService") {
+		t.Errorf("the BMC seen from serve = %q; want its service root", got)
+	}
+	if got := strings.Fields(get("/pids")); len(got) != 2 || got[0] != "1" {
+		t.Errorf("processes that serve sees = %q; want init and itself", got)
+	}
+}
+
+func TestDetach(t *testing.T) {
+	root := testTools(t)
+	if err := Doctor(t.Context(), Options{Tools: string(root)}); err != nil {
+		missing(t, err)
+	}
+	name, log := "apart-"+strconv.Itoa(os.Getpid()), filepath.Join(t.TempDir(), "up.log")
+	t.Setenv(holdVariable, name)
+	t.Setenv("INGOT_TOOLS", string(root))
+	if err := Detach(t.Context(), name, []string{"/proc/self/exe"}, log); err != nil {
+		t.Fatal(err)
+	}
+	if err := Detach(t.Context(), name, []string{"/proc/self/exe"}, log+"2"); err == nil || !strings.Contains(err.Error(), "is up already") {
+		t.Errorf("a second lab of the name = %v; want what the command said", err)
+	}
+	if err := Down(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Status(t.Context(), name); !errors.Is(err, ErrNotUp) {
+		t.Errorf("status after down = %v; want %v", err, ErrNotUp)
+	}
+}
+
+func TestCut(t *testing.T) {
+	l := testLab(t, Options{})
+	for _, cut := range []bool{true, false} {
+		if err := Cut(t.Context(), l.name, "r1u1", cut); err != nil {
+			t.Fatal(err)
+		}
+		if got := serverStatus(t, l.name, "r1u1").Cut; got != cut {
+			t.Errorf("cut = %t; want %t", got, cut)
+		}
+	}
+	if err := Cut(t.Context(), l.name, "r9u9", true); err == nil {
+		t.Error("cut of a server that is not there = nil; want an error")
 	}
 }
 

@@ -132,6 +132,8 @@ func (r *room) answer(ctx context.Context, conn net.Conn) {
 		r.reply(conn, r.context())
 	case "console":
 		r.showConsole(ctx, conn, req.Server)
+	case "cut":
+		r.reply(conn, r.cutCable(req.Server, req.Cut))
 	case "down":
 		r.reply(conn, &answer{})
 		r.log.Info("down")
@@ -170,7 +172,7 @@ func (r *room) address(name string) string {
 }
 
 func (r *room) status() *LabStatus {
-	st := &LabStatus{Name: r.setup.Options.Name}
+	st := &LabStatus{Name: r.setup.Options.Name, Ready: r.ready.Load()}
 	for i, s := range r.servers {
 		power := "off"
 		if s.On() {
@@ -182,6 +184,7 @@ func (r *room) status() *LabStatus {
 			Redfish: "https://" + r.address(s.spec.Name+".redfish"), IPMI: r.address(s.spec.Name + ".ipmi"),
 			Service: "http://" + r.address(s.spec.Name+".service"),
 		}
+		one.Cut = r.cables[s.spec.Name].isCut()
 		if addr, ok := r.provision.AddressOf(vswitch.MAC(s.spec.MAC())); ok {
 			one.Address = addr.String()
 		}
@@ -211,6 +214,46 @@ func (r *room) context() *answer {
 		c.Serve = content
 	}
 	return &answer{Context: c}
+}
+
+// cable is what joins a server's NIC to the switch: cut or whole whether or
+// not the server is on.
+type cable struct {
+	mu   sync.Mutex
+	cut  bool
+	port *vswitch.Port // nil while the server is off
+}
+
+func (c *cable) plug(p *vswitch.Port) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.port = p
+	p.Cut(c.cut)
+}
+
+func (c *cable) set(cut bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut = cut
+	if c.port != nil {
+		c.port.Cut(cut)
+	}
+}
+
+func (c *cable) isCut() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cut
+}
+
+func (r *room) cutCable(server string, cut bool) *answer {
+	c, ok := r.cables[server]
+	if !ok {
+		return &answer{Error: fmt.Sprintf("server %q is not in this lab", server)}
+	}
+	r.log.Info("cable", "server", server, "cut", cut)
+	c.set(cut)
+	return &answer{}
 }
 
 // showConsole sends a server's serial log and follows it.

@@ -15,7 +15,7 @@ import (
 const (
 	serveReady = 60 * time.Second
 	serveGrace = 5 * time.Second
-	lastWords  = 2048
+	lastBytes  = 2048
 )
 
 // child is `ingot serve`, an ordinary process of the lab.
@@ -61,9 +61,9 @@ func (c *child) ready(ctx context.Context) error {
 		}
 		select {
 		case <-c.exited:
-			return fmt.Errorf("ingot serve has ended: %v\n%s", c.err, c.lastWords())
+			return fmt.Errorf("ingot serve has ended: %v\n%s", c.err, lastWords(c.log))
 		case <-ctx.Done():
-			return fmt.Errorf("wait for ingot serve: %v after %s: %v\n%s", ctx.Err(), serveReady, err, c.lastWords())
+			return fmt.Errorf("wait for ingot serve: %v after %s: %v\n%s", ctx.Err(), serveReady, err, lastWords(c.log))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -82,12 +82,13 @@ func answers(ctx context.Context) error {
 	return err
 }
 
-func (c *child) lastWords() string {
-	content, err := os.ReadFile(c.log)
+// lastWords is the end of a log.
+func lastWords(log string) string {
+	content, err := os.ReadFile(log)
 	if err != nil {
 		return err.Error()
 	}
-	return string(content[max(0, len(content)-lastWords):])
+	return string(content[max(0, len(content)-lastBytes):])
 }
 
 func (c *child) status() ServeStatus {

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,8 +12,6 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
-	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -253,35 +250,4 @@ func (l *Lab) Close() error {
 		l.kill()
 		return fmt.Errorf("take lab %q down: %w", l.name, ctx.Err())
 	}
-}
-
-// tail keeps the end of what init says, for the error that tells of its death.
-type tail struct {
-	mu   sync.Mutex
-	kept []byte
-	also io.Writer
-}
-
-const tailBytes = 4096
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.kept = append(t.kept, p...)
-	if over := len(t.kept) - tailBytes; over > 0 {
-		t.kept = append(t.kept[:0], t.kept[over:]...)
-	}
-	if t.also != nil {
-		return t.also.Write(p)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(bytes.TrimSpace(t.kept)) == 0 {
-		return ""
-	}
-	return "(" + strings.TrimSpace(string(t.kept)) + ")"
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/bougou/go-ipmi/pkg/client"
 	"github.com/bougou/go-ipmi/pkg/types"
+	"github.com/u-root/u-root/pkg/smbios"
 	"golang.org/x/sys/unix"
 )
 
@@ -59,7 +60,30 @@ func ask() error {
 		return fmt.Errorf("system GUID: %w", err)
 	}
 	fmt.Printf("kcsguest: guid %x\n", guid.GUID)
+	if err := dimms(); err != nil {
+		return err
+	}
 	fmt.Printf("kcsguest: asked in %s\n", time.Since(start).Round(time.Millisecond))
+	return nil
+}
+
+func dimms() error {
+	tables, err := smbios.FromSysfs()
+	if err != nil {
+		return fmt.Errorf("SMBIOS: %w", err)
+	}
+	found, err := tables.GetMemoryDevices()
+	if err != nil {
+		return fmt.Errorf("SMBIOS type 17: %w", err)
+	}
+	for _, d := range found {
+		fmt.Printf("kcsguest: dimm %s %d MiB %s\n", d.DeviceLocator, d.GetSizeBytes()>>20, d.SerialNumber)
+	}
+	system, err := tables.GetSystemInfo()
+	if err != nil {
+		return fmt.Errorf("SMBIOS type 1: %w", err)
+	}
+	fmt.Printf("kcsguest: system %s %s %s %s\n", system.Manufacturer, system.ProductName, system.SerialNumber, system.UUID)
 	return nil
 }
 
