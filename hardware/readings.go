@@ -22,13 +22,14 @@ type Readings struct {
 	Links        []Link        `json:"links,omitempty"`
 }
 
-// Temperature is one sensor.
+// Temperature is one sensor; without Celsius where it reads nothing now.
 type Temperature struct {
-	Name    string  `json:"name"`
-	Celsius float64 `json:"celsius"`
+	Name    string   `json:"name"`
+	Celsius *float64 `json:"celsius,omitempty"`
 }
 
-// Fan is one fan. Some BMCs know percent only, some RPM only.
+// Fan is one fan. Some BMCs know percent only, some RPM only; one that is not
+// fitted has neither.
 type Fan struct {
 	Name    string   `json:"name"`
 	RPM     *float64 `json:"rpm,omitempty"`

@@ -56,28 +56,38 @@ func chassisFacts(n node, inv *hardware.Inventory) {
 	}
 }
 
+// thermalFacts takes every sensor that is listed. One whose state is absent
+// has no reading, though many BMCs then send a zero.
 func thermalFacts(n node, r *hardware.Readings) {
 	for _, t := range n.list("Temperatures") {
-		name := hardware.Clean(t.str("Name"))
-		if c, ok := t.num("ReadingCelsius"); ok && name != "" && !t.absent() && len(r.Temperatures) < maxMembers {
-			r.Temperatures = append(r.Temperatures, hardware.Temperature{Name: name, Celsius: c})
+		if name := hardware.Clean(t.str("Name")); name != "" && len(r.Temperatures) < maxMembers {
+			r.Temperatures = append(r.Temperatures, hardware.Temperature{Name: name, Celsius: reading(t, "ReadingCelsius")})
 		}
 	}
 	for _, f := range n.list("Fans") {
 		name := hardware.Clean(firstNonEmpty(f.str("Name"), f.str("FanName")))
-		if name == "" || f.absent() || len(r.Fans) >= maxMembers {
+		if name == "" || len(r.Fans) >= maxMembers {
 			continue
 		}
-		fan := hardware.Fan{Name: name}
-		if v, ok := f.num("Reading"); ok && f.str("ReadingUnits") == "Percent" {
-			fan.Percent = &v
-		} else if ok {
-			fan.RPM = &v
-		} else if v, ok := f.num("ReadingRPM"); ok { // before Thermal 1.0
-			fan.RPM = &v
+		fan, v := hardware.Fan{Name: name}, reading(f, "Reading")
+		switch {
+		case f.str("ReadingUnits") == "Percent":
+			fan.Percent = v
+		case v != nil:
+			fan.RPM = v
+		default:
+			fan.RPM = reading(f, "ReadingRPM") // before Thermal 1.0
 		}
 		r.Fans = append(r.Fans, fan)
 	}
+}
+
+func reading(n node, property string) *float64 {
+	v, ok := n.num(property)
+	if !ok || n.absent() {
+		return nil
+	}
+	return &v
 }
 
 func managerFacts(n node, inv *hardware.Inventory) {
