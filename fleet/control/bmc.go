@@ -1,0 +1,278 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ingot-metal/ingot/fleet"
+	"github.com/ingot-metal/ingot/hardware"
+	"github.com/ingot-metal/ingot/hardware/ipmi"
+	"github.com/ingot-metal/ingot/hardware/redfish"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	defaultBMCEvery = 10 * time.Second
+	// deniedPause is how long a BMC that refused the account is left alone:
+	// asking again is what locks accounts.
+	deniedPause  = 10 * time.Minute
+	pollTimeout  = 15 * time.Second
+	crawlTimeout = 3 * time.Minute
+	pollsAtOnce  = 8
+)
+
+// The ways to a BMC.
+const (
+	viaRedfish = "redfish"
+	viaIPMI    = "ipmi"
+)
+
+// bmcs speaks to the BMCs that are known. There is one owner per BMC: whoever
+// speaks to it holds its turn.
+type bmcs struct {
+	c         *Control
+	inventory jetstream.KeyValue
+	wake      chan struct{}
+	crawls    chan fleet.NodeID
+
+	mu      sync.Mutex
+	owners  map[string]*owner // by address
+	crawled map[fleet.NodeID]int64
+}
+
+// owner is the turn to speak to one BMC.
+type owner struct {
+	turn     chan struct{}
+	mu       sync.Mutex
+	shunned  time.Time // left alone until
+	lastFail string
+}
+
+// target is a server whose BMC is known.
+type target struct {
+	key  fleet.NodeID
+	name string
+	bmc  fleet.BMC
+}
+
+func newBMCs(ctx context.Context, js jetstream.JetStream, c *Control) (*bmcs, error) {
+	kv, err := js.KeyValue(ctx, fleet.BucketInventory)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", fleet.BucketInventory, err)
+	}
+	return &bmcs{c: c, inventory: kv, wake: make(chan struct{}, 1), crawls: make(chan fleet.NodeID, 1024),
+		owners: map[string]*owner{}, crawled: map[fleet.NodeID]int64{}}, nil
+}
+
+func (b *bmcs) nudge() {
+	select {
+	case b.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+func (b *bmcs) owner(bmc fleet.BMC) *owner {
+	key := firstOf(bmc.Address, bmc.Redfish, bmc.IPMI)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	o, ok := b.owners[key]
+	if !ok {
+		o = &owner{turn: make(chan struct{}, 1)}
+		b.owners[key] = o
+	}
+	return o
+}
+
+// with runs f while nobody else speaks to the BMC.
+func (o *owner) with(ctx context.Context, f func() error) error {
+	select {
+	case o.turn <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the BMC's turn: %w", ctx.Err())
+	}
+	defer func() { <-o.turn }()
+	o.mu.Lock()
+	until := o.shunned
+	o.mu.Unlock()
+	if time.Now().Before(until) {
+		return fmt.Errorf("the BMC refused the account; it is left alone until %s", stamp(until))
+	}
+	err := f()
+	if errors.Is(err, redfish.ErrDenied) {
+		o.mu.Lock()
+		o.shunned = time.Now().Add(deniedPause)
+		o.mu.Unlock()
+	}
+	return err
+}
+
+// news says whether an error is another than the last one.
+func (o *owner) news(err error) bool {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	changed := text != o.lastFail
+	o.lastFail = text
+	return changed && err != nil
+}
+
+func (b *bmcs) redfish(bmc fleet.BMC, timeout time.Duration) (redfish.Options, bool) {
+	url := bmc.Redfish
+	if url == "" && bmc.Address != "" {
+		url = "https://" + bmc.Address
+	}
+	return redfish.Options{URL: url, User: b.c.cfg.BMCUser, Password: b.c.cfg.BMCPassword, Insecure: b.c.cfg.BMCInsecure, Timeout: timeout}, url != ""
+}
+
+func (b *bmcs) ipmi(bmc fleet.BMC, timeout time.Duration) (ipmi.Options, bool) {
+	addr := firstOf(bmc.IPMI, bmc.Address)
+	return ipmi.Options{Address: addr, User: b.c.cfg.BMCUser, Password: b.c.cfg.BMCPassword, Timeout: timeout}, addr != ""
+}
+
+// power reads the power state over one way.
+func (b *bmcs) power(ctx context.Context, bmc fleet.BMC, via string) (hardware.PowerState, error) {
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
+	defer cancel()
+	if via == viaIPMI {
+		if o, ok := b.ipmi(bmc, pollTimeout); ok {
+			return ipmi.Power(ctx, o)
+		}
+		return "", errors.New("read power state: no IPMI address is known")
+	}
+	if o, ok := b.redfish(bmc, pollTimeout); ok {
+		return redfish.Power(ctx, o)
+	}
+	return "", errors.New("read power state: no Redfish address is known")
+}
+
+func (b *bmcs) setPower(ctx context.Context, bmc fleet.BMC, via string, a hardware.PowerAction) error {
+	if via == viaIPMI {
+		if o, ok := b.ipmi(bmc, powerTimeout); ok {
+			return ipmi.SetPower(ctx, o, a)
+		}
+		return errors.New("set power: no IPMI address is known")
+	}
+	if o, ok := b.redfish(bmc, powerTimeout); ok {
+		return redfish.SetPower(ctx, o, a)
+	}
+	return errors.New("set power: no Redfish address is known")
+}
+
+// ways are the ways to a BMC, the cheaper one first: a Redfish login is four
+// requests.
+func ways(bmc fleet.BMC) []string {
+	switch {
+	case bmc.Address != "" || bmc.Redfish != "" && bmc.IPMI != "":
+		return []string{viaIPMI, viaRedfish}
+	case bmc.IPMI != "":
+		return []string{viaIPMI}
+	case bmc.Redfish != "":
+		return []string{viaRedfish}
+	}
+	return nil
+}
+
+// targets are the expected machines that have a BMC.
+func (b *bmcs) targets() []target {
+	var out []target
+	for _, m := range b.c.reg.allMachines() {
+		if m.BMC != nil && len(ways(*m.BMC)) > 0 {
+			out = append(out, target{b.c.reg.keyOf(m), m.Name, *m.BMC})
+		}
+	}
+	return out
+}
+
+// target is the BMC of a node: that of its expected machine, else the one that
+// its inventory names.
+func (b *bmcs) target(ctx context.Context, key fleet.NodeID) (target, bool) {
+	if m, ok := b.c.reg.machineOf(key); ok && m.BMC != nil && len(ways(*m.BMC)) > 0 {
+		return target{key, m.Name, *m.BMC}, true
+	}
+	inv, ok, err := b.stored(ctx, key)
+	if err != nil || !ok || len(inv.BMC.Addresses) == 0 {
+		return target{}, false
+	}
+	return target{key, string(key), fleet.BMC{Address: inv.BMC.Addresses[0]}}, true
+}
+
+func (b *bmcs) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { b.crawl(ctx) })
+	every := b.c.cfg.BMCEvery
+	if every < 0 {
+		return
+	}
+	if every == 0 {
+		every = defaultBMCEvery
+	}
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		b.pollAll(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		case <-b.wake:
+		}
+	}
+}
+
+func (b *bmcs) pollAll(ctx context.Context) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, pollsAtOnce)
+	for _, t := range b.targets() {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			b.poll(ctx, t)
+		})
+	}
+	wg.Wait()
+}
+
+// poll reads the power state of one server and tells the status.
+func (b *bmcs) poll(ctx context.Context, t target) {
+	o := b.owner(t.bmc)
+	var state hardware.PowerState
+	err := o.with(ctx, func() (err error) {
+		for _, via := range ways(t.bmc) {
+			if state, err = b.power(ctx, t.bmc, via); err == nil || errors.Is(err, redfish.ErrDenied) {
+				return err
+			}
+		}
+		return err
+	})
+	if ctx.Err() != nil {
+		return
+	}
+	if o.news(err) {
+		b.c.log.Warn("BMC", "machine", t.name, "err", err)
+		b.c.event(ctx, t.key, fleet.SourceControl, fleet.KindBMCFailed, fleet.Problem{Reason: "bmc-silent", Hint: "is the BMC's network up, are the account and its password right?", Evidence: err.Error()})
+	}
+	if err != nil {
+		return
+	}
+	if err := b.c.status.apply(ctx, t.key, Input{Now: time.Now(), Power: string(state)}); err != nil && ctx.Err() == nil {
+		b.c.log.Error("status", "node", t.key, "err", err)
+	}
+}
+
+// event writes one of our events into the present attempt.
+func (c *Control) event(ctx context.Context, key fleet.NodeID, source fleet.Source, kind string, data any) {
+	attempt, err := c.att.current(ctx, key)
+	if err == nil {
+		err = c.pub.publish(ctx, key, attempt, source, kind, time.Now(), data)
+	}
+	if err != nil && ctx.Err() == nil {
+		c.log.Error("event", "node", key, "kind", kind, "err", err)
+	}
+}

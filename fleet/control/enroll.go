@@ -1,0 +1,347 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ingot-metal/ingot/fleet"
+	"github.com/ingot-metal/ingot/images"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/nats-io/nkeys"
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+)
+
+// Policy is what a machine needs to be enrolled.
+type Policy string
+
+// The policies. Open takes everybody and is for the lab.
+const (
+	PolicyOpen    Policy = "open"
+	PolicyApprove Policy = "approve"
+)
+
+const (
+	sessionLife    = 12 * time.Hour
+	pendingSeconds = 10
+	aliveSeconds   = 5
+	enrollTimeout  = 10 * time.Second
+	maxAliases     = 256
+	// alive is how lately a session must have been heard to stand against a
+	// newcomer; no machine reboots to its agent in less.
+	alive = 10 * time.Second
+)
+
+var bootIDForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{3,63}$`)
+
+// ParseEnrollRequest reads and checks what a stranger sent.
+func ParseEnrollRequest(b []byte) (fleet.EnrollRequest, error) {
+	var r fleet.EnrollRequest
+	if len(b) > 64<<10 {
+		return r, fmt.Errorf("enrolment: is %d bytes, at most %d are read", len(b), 64<<10)
+	}
+	if err := json.Unmarshal(b, &r); err != nil {
+		return r, fmt.Errorf("enrolment: %v", err)
+	}
+	switch {
+	case r.Schema != fleet.EnrollSchema:
+		return r, fmt.Errorf("enrolment: schema is %.40q, want %q", r.Schema, fleet.EnrollSchema)
+	case r.Role != fleet.RoleAgent && r.Role != fleet.RoleResident:
+		return r, fmt.Errorf("enrolment: role %.40q is not known", r.Role)
+	case !nkeys.IsValidPublicUserKey(r.Key):
+		return r, errors.New("enrolment: key is no public user nkey")
+	case !bootIDForm.MatchString(r.BootID):
+		return r, fmt.Errorf("enrolment: boot ID %.80q is malformed", r.BootID)
+	case len(r.Nonce) < 16 || len(r.Nonce) > 128:
+		return r, fmt.Errorf("enrolment: nonce has %d characters, want 16 to 128", len(r.Nonce))
+	case len(r.Aliases) > maxAliases || len(r.MACs) > maxAliases:
+		return r, fmt.Errorf("enrolment: %d aliases and %d MAC addresses, at most %d are read", len(r.Aliases), len(r.MACs), maxAliases)
+	case r.Role == fleet.RoleResident && r.Token == nil:
+		return r, errors.New("enrolment: a resident needs a handoff token")
+	}
+	for _, s := range append([]string{r.Summary, r.Serial, r.UUID, r.Address}, append(slices.Clone(r.Aliases), r.MACs...)...) {
+		if len(s) > 256 || strings.ContainsFunc(s, func(c rune) bool { return c < 0x20 || c == 0x7f }) {
+			return r, fmt.Errorf("enrolment: %.40q is too long or holds control characters", s)
+		}
+	}
+	return r, nil
+}
+
+// answerEnroll is the handler of fleet.SubjectEnroll. Only a connection that
+// proved the key may enrol it: the bus, not the request, says who asks.
+func (c *Control) answerEnroll(m micro.Request) {
+	ctx, cancel := context.WithTimeout(c.ctx, enrollTimeout)
+	defer cancel()
+	now := time.Now()
+	req, err := ParseEnrollRequest(m.Data())
+	var reply fleet.EnrollReply
+	switch {
+	case err != nil:
+		reply = rejected("request-malformed", "", err.Error())
+	case askedBy(m) != req.Key:
+		reply = rejected("key-not-proven", "", fmt.Sprintf("the connection is that of %.60q", askedBy(m)))
+	default:
+		if reply, err = c.enroll(ctx, req, now); err != nil {
+			c.log.Error("enrol", "key", req.Key, "err", err)
+			reply = fleet.EnrollReply{State: fleet.EnrollPending, Reason: "control-trouble", Hint: "control could not write it down; it is tried again", RetrySeconds: aliveSeconds}
+		}
+	}
+	reply.Schema, reply.Time = fleet.EnrollSchema, now.UTC()
+	c.log.Info("enrolment", "state", reply.State, "node", reply.Node, "attempt", reply.Attempt, "role", req.Role,
+		"summary", req.Summary, "reason", reply.Reason, "hint", reply.Hint)
+	if err := m.RespondJSON(reply); err != nil {
+		c.log.Warn("enrol: answer", "err", err)
+	}
+}
+
+// askedBy is the key that the asking connection proved, as the server tells it
+// in the header of a request that crossed accounts. A client cannot set it: the
+// server writes it anew.
+func askedBy(m micro.Request) string {
+	var who struct {
+		User string `json:"user"`
+	}
+	if json.Unmarshal([]byte(m.Headers().Get("Nats-Request-Info")), &who) != nil {
+		return ""
+	}
+	return who.User
+}
+
+func rejected(reason, hint, evidence string) fleet.EnrollReply {
+	if evidence != "" && hint != "" {
+		hint = evidence + "; " + hint
+	} else {
+		hint += evidence
+	}
+	return fleet.EnrollReply{State: fleet.EnrollRejected, Reason: reason, Hint: hint}
+}
+
+func (c *Control) enroll(ctx context.Context, req fleet.EnrollRequest, now time.Time) (fleet.EnrollReply, error) {
+	if req.Role == fleet.RoleResident {
+		return c.enrollResident(ctx, req, now)
+	}
+	return c.enrollAgent(ctx, req, now)
+}
+
+func (c *Control) enrollAgent(ctx context.Context, req fleet.EnrollRequest, now time.Time) (fleet.EnrollReply, error) {
+	aliases := aliasesOf(req.UUID, req.Serial, req.MACs, req.Aliases)
+	if len(aliases) == 0 {
+		return rejected("no-identity", "the firmware tells no UUID and no serial, and there is no network port", ""), nil
+	}
+	if c.cfg.Policy != PolicyOpen {
+		return fleet.EnrollReply{State: fleet.EnrollPending, Reason: "not-accepted", Hint: firstOf(req.Summary, aliases[0]), RetrySeconds: pendingSeconds}, nil
+	}
+	id, conflicts, err := c.reg.claim(ctx, aliases)
+	if err != nil {
+		return fleet.EnrollReply{}, err
+	}
+	if heard := c.status.heard(id); c.otherBootLives(id, req, heard, now) {
+		c.finding(ctx, id, "node-alive", "a machine with the same serial, UUID or MAC asked to be enrolled while this one runs", req.Summary)
+		return fleet.EnrollReply{State: fleet.EnrollPending, Reason: "node-alive", Hint: "the node " + string(id) + " is heard from another boot", RetrySeconds: aliveSeconds}, nil
+	}
+	for _, text := range conflicts {
+		c.finding(ctx, id, "alias-conflict", "two servers carry the same name: was a board swapped?", text)
+	}
+	seen := c.seenAs(aliases)
+	attempt, err := c.att.agent(ctx, id, seen, req.BootID, now)
+	if err != nil {
+		return fleet.EnrollReply{}, err
+	}
+	ss := fleet.Session{Key: req.Key, Role: req.Role, BootID: req.BootID, Attempt: attempt.Attempt, Nonce: req.Nonce, Created: now.UTC(), Expires: now.Add(sessionLife).UTC()}
+	renewed, err := c.bind(ctx, id, ss, func(n *fleet.Node) {
+		n.Aliases = union(n.Aliases, aliases)
+		n.SeenAs = union(n.SeenAs, seen)
+		n.Serial, n.UUID, n.MACs, n.Summary, n.Address = req.Serial, req.UUID, req.MACs, req.Summary, req.Address
+		if m, ok := c.reg.machineByAliases(aliases); ok {
+			n.Machine = m.Name
+		}
+	})
+	if err != nil {
+		return fleet.EnrollReply{}, err
+	}
+	if !renewed {
+		c.announce(ctx, id, ss, req, now)
+	}
+	return fleet.EnrollReply{State: fleet.EnrollAccepted, Node: id, Attempt: attempt.Attempt}, nil
+}
+
+func (c *Control) otherBootLives(id fleet.NodeID, req fleet.EnrollRequest, heard time.Time, now time.Time) bool {
+	n, ok := c.reg.node(id)
+	if !ok || heard.IsZero() || now.Sub(heard) > alive {
+		return false
+	}
+	return !slices.ContainsFunc(n.Sessions, func(s fleet.Session) bool { return s.BootID == req.BootID })
+}
+
+// seenAs are the keys that events of a machine with these aliases stand under
+// from before it was a node.
+func (c *Control) seenAs(aliases []string) []fleet.NodeID {
+	var out []fleet.NodeID
+	for _, a := range aliases {
+		if mac, ok := strings.CutPrefix(a, "mac:"); ok {
+			if k, err := fleet.MACKey(mac); err == nil {
+				out = append(out, k)
+			}
+		}
+	}
+	if m, ok := c.reg.machineByAliases(aliases); ok {
+		out = append(out, seenKey(m))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func union[T ~string](a, b []T) []T {
+	out := append(slices.Clone(a), b...)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// bind writes a session into a node's record; sessions of other boots end, and
+// so does the agent's when its resident comes. renewed says that the session
+// was there.
+func (c *Control) bind(ctx context.Context, id fleet.NodeID, ss fleet.Session, more func(*fleet.Node)) (renewed bool, err error) {
+	var ended []string
+	_, err = c.reg.change(ctx, id, func(n *fleet.Node) error {
+		ended, renewed = nil, false
+		if n.Enrolled.IsZero() {
+			n.Enrolled = ss.Created
+		}
+		var keep []fleet.Session
+		for _, s := range n.Sessions {
+			switch {
+			case s.Key == ss.Key && s.BootID == ss.BootID && s.Role == ss.Role:
+				renewed = true
+				ss.Created, ss.Nonce = s.Created, s.Nonce
+			default:
+				ended = append(ended, s.Key)
+			}
+		}
+		n.Sessions = append(keep, ss)
+		more(n)
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	for _, k := range ended {
+		c.kick(k)
+	}
+	return renewed, nil
+}
+
+func (c *Control) announce(ctx context.Context, id fleet.NodeID, ss fleet.Session, req fleet.EnrollRequest, now time.Time) {
+	n, _ := c.reg.node(id)
+	err := c.pub.publish(ctx, id, ss.Attempt, fleet.SourceControl, fleet.KindEnrolled, now, fleet.EnrolledData{
+		Role: string(req.Role), Level: "unverified", Policy: string(c.cfg.Policy), Summary: firstOf(req.Summary, n.Summary), Address: req.Address,
+		BootID: req.BootID, Serial: n.Serial, UUID: n.UUID, MACs: n.MACs, SeenAs: n.SeenAs,
+	})
+	if err != nil {
+		c.log.Error("enrol", "err", err)
+	}
+}
+
+// enrollResident takes a resident for its agent's node, by the token that the
+// agent signed before the jump, once.
+func (c *Control) enrollResident(ctx context.Context, req fleet.EnrollRequest, now time.Time) (fleet.EnrollReply, error) {
+	// The same key again: its answer was lost, or it renews its session.
+	if id, s, ok := c.reg.session(req.Key, now); ok && s.Role == fleet.RoleResident {
+		if s.BootID != req.BootID {
+			return rejected("token-used", "", "the key is that of another boot"), nil
+		}
+		s.Expires = now.Add(sessionLife).UTC()
+		_, err := c.bind(ctx, id, s, func(*fleet.Node) {})
+		return fleet.EnrollReply{State: fleet.EnrollAccepted, Node: id, Attempt: s.Attempt}, err
+	}
+	t, agent, why := c.checkToken(*req.Token, req.Key, now)
+	if why != "" {
+		c.log.Warn("handoff token refused", "why", why, "key", req.Key)
+		return rejected("token-refused", "a resident enrols once, by the token of the agent that jumped; after a restart of the whole machine its agent enrols anew", why), nil
+	}
+	ss := fleet.Session{
+		Key: req.Key, Role: fleet.RoleResident, BootID: req.BootID, Attempt: agent.Attempt, Nonce: req.Nonce,
+		Created: now.UTC(), Expires: now.Add(sessionLife).UTC(), TokenNonce: t.Nonce,
+	}
+	taken := false
+	_, err := c.bindResident(ctx, t, ss, &taken)
+	switch {
+	case err != nil:
+		return fleet.EnrollReply{}, err
+	case taken:
+		return rejected("token-used", "", "the agent's session has ended"), nil
+	}
+	if err := c.att.resident(ctx, t.Node, agent.Attempt); err != nil {
+		c.log.Error("enrol", "err", err)
+	}
+	c.announce(ctx, t.Node, ss, req, now)
+	return fleet.EnrollReply{State: fleet.EnrollAccepted, Node: t.Node, Attempt: agent.Attempt}, nil
+}
+
+// bindResident is bind that holds only while the agent's session stands: of
+// two that bring the same token, one finds it gone.
+func (c *Control) bindResident(ctx context.Context, t fleet.HandoffToken, ss fleet.Session, taken *bool) (fleet.Node, error) {
+	n, err := c.reg.change(ctx, t.Node, func(n *fleet.Node) error {
+		*taken = !slices.ContainsFunc(n.Sessions, func(s fleet.Session) bool {
+			return s.Key == t.AgentKey && s.Role == fleet.RoleAgent
+		})
+		if *taken {
+			return errUnchanged
+		}
+		n.Sessions = []fleet.Session{ss}
+		return nil
+	})
+	if err == nil && !*taken {
+		c.kick(t.AgentKey)
+	}
+	return n, err
+}
+
+// checkToken says whose resident a token makes the key, or why it does not.
+func (c *Control) checkToken(st fleet.SignedToken, key string, now time.Time) (fleet.HandoffToken, fleet.Session, string) {
+	var t fleet.HandoffToken
+	if len(st.Token) > 16<<10 {
+		return t, fleet.Session{}, "the token is too long"
+	}
+	if err := json.Unmarshal(st.Token, &t); err != nil {
+		return t, fleet.Session{}, "the token is malformed: " + err.Error()
+	}
+	id, s, ok := c.reg.session(t.AgentKey, now)
+	switch {
+	case !ok || s.Role != fleet.RoleAgent:
+		return t, s, "it is signed by a key that is no present agent's"
+	case id != t.Node || s.BootID != t.BootID || s.Attempt != t.Attempt:
+		return t, s, "it names another node or boot than its agent's"
+	case t.ResidentKey != key:
+		return t, s, "it is for another key"
+	case t.Nonce == "":
+		return t, s, "it has no nonce"
+	case !now.Before(t.NotAfter):
+		return t, s, "it expired at " + t.NotAfter.UTC().Format(time.RFC3339)
+	}
+	pub, err := nkeys.FromPublicKey(t.AgentKey)
+	if err == nil {
+		err = pub.Verify(dsse.PAE(images.HandoffType, st.Token), st.Signature)
+	}
+	if err != nil {
+		return t, s, "its signature does not hold"
+	}
+	return t, s, ""
+}
+
+func (c *Control) finding(ctx context.Context, id fleet.NodeID, reason, hint, evidence string) {
+	if !c.once(string(id) + "/" + reason + "/" + evidence) {
+		return
+	}
+	attempt, err := c.att.current(ctx, id)
+	if err == nil {
+		err = c.pub.publish(ctx, id, attempt, fleet.SourceControl, fleet.KindFinding, time.Now(), fleet.Problem{Reason: reason, Hint: hint, Evidence: evidence})
+	}
+	if err != nil {
+		c.log.Error("finding", "reason", reason, "err", err)
+	}
+}

@@ -1,0 +1,51 @@
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/ingot-metal/ingot/fleet"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// publisher writes events of our own sources.
+type publisher struct {
+	js  jetstream.JetStream
+	key []byte
+	seq atomic.Uint64
+}
+
+func newPublisher(js jetstream.JetStream) *publisher {
+	p := &publisher{js: js, key: []byte(rand.Text())}
+	// No kernel of the node speaks, so there is no boot ID to count in: the
+	// numbers of one control go on after the last one's.
+	p.seq.Store(uint64(time.Now().UnixMilli()) * 1000)
+	return p
+}
+
+func (p *publisher) publish(ctx context.Context, n fleet.NodeID, attempt int64, source fleet.Source, kind string, at time.Time, data any) error {
+	raw, err := json.Marshal(data)
+	if err != nil {
+		return fmt.Errorf("publish %s of %s: %v", kind, n, err)
+	}
+	e := fleet.Event{
+		Schema: fleet.EventSchema, Node: n, Attempt: attempt, Source: source, Seq: p.seq.Add(1),
+		Time: at.UTC().Truncate(time.Microsecond), ClockState: "synced", Kind: kind, Data: raw,
+	}
+	e.ID = fleet.MessageID(p.key, source, e.Seq)
+	b, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("publish %s of %s: %v", kind, n, err)
+	}
+	m := nats.NewMsg(string(fleet.EventSubject(n, source, kind)))
+	m.Data = b
+	if _, err := p.js.PublishMsg(ctx, m, jetstream.WithMsgID(e.ID)); err != nil {
+		return fmt.Errorf("publish %s of %s: %w", kind, n, err)
+	}
+	return nil
+}
