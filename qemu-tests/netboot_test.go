@@ -91,6 +91,8 @@ func ovmf(more []string) func(tools, scratch string) ([]string, error) {
 	}
 }
 
+var netbootTrust = []byte(`{"schema":"probe"}`)
+
 func testNetboot(t *testing.T, m machine) {
 	if testing.Short() {
 		t.Skip("boots a virtual machine: skipped with -short")
@@ -100,15 +102,77 @@ func testNetboot(t *testing.T, m machine) {
 		return
 	}
 	scratch := t.TempDir()
-	makeTAP(t, "nb0", "10.77.9.1/24")
-	trust := []byte(`{"schema":"probe"}`)
-	initramfs, trustCPIO := probeArchives(t, scratch, trust)
-	kernels, _ := filepath.Glob(filepath.Join(tools, "boot/vmlinuz-*"))
-	if len(kernels) != 1 {
-		t.Fatalf("kernels in %s/boot: %v, want one", tools, kernels)
-	}
 	var seen eventLog
-	srv, err := netboot.New(netboot.Config{
+	stop := startNetboot(t, netbootConfig(t, tools, scratch, &seen))
+	console, took := bootMachine(t, tools, scratch, m)
+	stop()
+	seen.print(t)
+	checkBoot(t, m, console, seen.all())
+	t.Logf("%s: power-on to power-off by init %v", m.name, took.Round(100*time.Millisecond))
+}
+
+// The boot server goes away in the middle of a boot and comes back: the machine
+// says what is wrong, keeps trying, and boots.
+func TestNetbootTriesAgain(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots a virtual machine: skipped with -short")
+	}
+	tools := toolsRoot(t)
+	if !inOwnNetwork(t) {
+		return
+	}
+	scratch := t.TempDir()
+	var seen eventLog
+	cfg := netbootConfig(t, tools, scratch, &seen)
+	scripted := make(chan struct{}, 100)
+	cfg.Observe = func(e netboot.Event) {
+		if seen.add(e); e.File == netboot.PathScript {
+			scripted <- struct{}{}
+		}
+	}
+	stop := startNetboot(t, cfg)
+	again := make(chan func())
+	go func() {
+		defer close(again)
+		select {
+		case <-scripted:
+		case <-t.Context().Done():
+			return
+		}
+		stop()
+		time.Sleep(6 * time.Second) // long enough for two tries
+		again <- startNetboot(t, cfg)
+	}()
+	booted := make(chan struct{})
+	var console string
+	var took time.Duration
+	go func() {
+		defer close(booted)
+		console, took = bootMachine(t, tools, scratch, biosMachine)
+	}()
+	if stopAgain := <-again; stopAgain != nil {
+		defer stopAgain()
+	}
+	<-booted
+	seen.print(t)
+	checkBoot(t, biosMachine, console, seen.all())
+	for _, want := range []string{"trying again in 2 s", "trying again in 5 s"} {
+		if !strings.Contains(console, want) {
+			t.Errorf("console lacks %q", want)
+		}
+	}
+	t.Logf("power-on to power-off by init, past 6 s without a server: %v", took.Round(100*time.Millisecond))
+}
+
+func netbootConfig(t *testing.T, tools, scratch string, seen *eventLog) netboot.Config {
+	t.Helper()
+	makeTAP(t, "nb0", "10.77.9.1/24")
+	initramfs, trustCPIO := probeArchives(t, scratch, netbootTrust)
+	kernels, err := filepath.Glob(filepath.Join(tools, "boot/vmlinuz-*"))
+	if err != nil || len(kernels) != 1 {
+		t.Fatalf("kernels in %s/boot: %v, %v; want one", tools, kernels, err)
+	}
+	return netboot.Config{
 		Interface:    "nb0",
 		Pool:         netboot.Range{First: netip.MustParseAddr("10.77.9.100"), Last: netip.MustParseAddr("10.77.9.120")},
 		UndionlyKPXE: netboot.File{Path: filepath.Join(tools, "usr/lib/ipxe/undionly.kpxe")},
@@ -119,7 +183,13 @@ func testNetboot(t *testing.T, m machine) {
 		Known:        netboot.AnyMachine,
 		Observe:      seen.add,
 		RivalWait:    200 * time.Millisecond,
-	})
+	}
+}
+
+// startNetboot runs a boot server until stop, which checks that it ended well.
+func startNetboot(t *testing.T, cfg netboot.Config) (stop func()) {
+	t.Helper()
+	srv, err := netboot.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,19 +201,17 @@ func testNetboot(t *testing.T, m machine) {
 	case err := <-served:
 		t.Fatal(err)
 	}
-	console, took := bootMachine(t, tools, scratch, m)
-	cancel()
-	if err := <-served; err != nil {
-		t.Error(err)
+	return func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
 	}
-	seen.print(t)
-	checkBoot(t, m, console, trust, seen.events)
-	t.Logf("%s: power-on to power-off by init %v", m.name, took.Round(100*time.Millisecond))
 }
 
-func checkBoot(t *testing.T, m machine, console string, trust []byte, events []netboot.Event) {
+func checkBoot(t *testing.T, m machine, console string, events []netboot.Event) {
 	for _, want := range []string{
-		fmt.Sprintf("PROBE trust %x err=<nil>", sha256.Sum256(trust)),
+		fmt.Sprintf("PROBE trust %x err=<nil>", sha256.Sum256(netbootTrust)),
 		"ingot.bootif=" + netbootMAC,
 		"PROBE done",
 	} {
@@ -240,7 +308,6 @@ func (c *timedConsole) Write(b []byte) (int, error) {
 // eventLog collects what the boot server saw.
 type eventLog struct {
 	mu     sync.Mutex
-	start  time.Time
 	events []netboot.Event
 }
 
@@ -250,10 +317,15 @@ func (l *eventLog) add(e netboot.Event) {
 	l.events = append(l.events, e)
 }
 
-func (l *eventLog) print(t *testing.T) {
+func (l *eventLog) all() []netboot.Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, e := range l.events {
+	return append([]netboot.Event(nil), l.events...)
+}
+
+func (l *eventLog) print(t *testing.T) {
+	t.Helper()
+	for _, e := range l.all() {
 		b, err := json.Marshal(e)
 		if err != nil {
 			t.Fatal(err)
