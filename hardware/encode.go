@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Bounds on the number of parts: more than any rack server has, and few
@@ -61,43 +62,82 @@ func truncated(what string, kept, of int) Finding {
 		Evidence: fmt.Sprintf("%d of %d kept", kept, of), Hint: "look at the machine itself for the rest"}
 }
 
+// Normalized is a normalized copy: what comes from another machine is safe to
+// print, and bounded.
+func (inv Inventory) Normalized() Inventory {
+	c := inv.clone()
+	c.Normalize()
+	return c
+}
+
+func clean[T ~string](texts ...*T) {
+	for _, s := range texts {
+		*s = T(Clean(string(*s)))
+	}
+}
+
+// words cleans identifiers and enumerations, of which none is a placeholder.
+func words[T ~string](texts ...*T) {
+	for _, s := range texts {
+		*s = T(strings.Map(func(r rune) rune {
+			if r > ' ' && r < 0x7f {
+				return r
+			}
+			return -1
+		}, string((*s)[:min(len(*s), 64)])))
+	}
+}
+
+func cleanSerials(texts ...*string) {
+	for _, s := range texts {
+		*s = CleanSerial(*s)
+	}
+}
+
 func (inv *Inventory) cleanTexts() {
-	clean := func(ss ...*string) {
-		for _, s := range ss {
-			*s = Clean(*s)
-		}
-	}
-	serial := func(ss ...*string) {
-		for _, s := range ss {
-			*s = CleanSerial(*s)
-		}
-	}
-	s, bb, ch := &inv.System, &inv.Baseboard, &inv.Chassis
+	s, bb, ch, bios, bmc := &inv.System, &inv.Baseboard, &inv.Chassis, &inv.BIOS, &inv.BMC
 	clean(&s.Manufacturer, &s.Model, &s.Version, &s.SKU, &s.Family, &bb.Manufacturer, &bb.Model, &bb.Version,
-		&ch.Manufacturer, &ch.Model, &ch.Version, &ch.Type, &inv.BIOS.Vendor, &inv.BIOS.Version, &inv.BIOS.Date,
-		&inv.BMC.Manufacturer, &inv.BMC.Model, &inv.BMC.Firmware, &inv.BMC.IPMIVersion,
+		&ch.Manufacturer, &ch.Model, &ch.Version, &ch.Type, &bios.Vendor, &bios.Version, &bios.Date,
+		&bmc.Manufacturer, &bmc.Model, &bmc.Firmware, &bmc.IPMIVersion,
 		&inv.TPM.Version, &inv.TPM.Manufacturer, &inv.TPM.Firmware, &inv.Kernel.Release, &inv.Kernel.Arch)
-	serial(&s.Serial, &s.AssetTag, &bb.Serial, &bb.AssetTag, &ch.Serial, &ch.AssetTag)
-	s.UUID, inv.BMC.GUID = ParseUUID(string(s.UUID)), ParseUUID(string(inv.BMC.GUID))
-	inv.BMC.MAC = ParseMAC(string(inv.BMC.MAC))
-	each(inv.CPUs, func(p *CPU) { clean(&p.Socket, &p.Manufacturer, &p.Model); serial(&p.Serial) })
-	each(inv.DIMMs, func(p *DIMM) { clean(&p.Slot, &p.Manufacturer, &p.Type); serial(&p.Serial, &p.Part) })
+	words(&bios.Mode)
+	words(&bios.SecureBoot)
+	cleanSerials(&s.Serial, &s.AssetTag, &bb.Serial, &bb.AssetTag, &ch.Serial, &ch.AssetTag)
+	s.UUID, bmc.GUID, bmc.MAC = ParseUUID(string(s.UUID)), ParseUUID(string(bmc.GUID)), ParseMAC(string(bmc.MAC))
+	each(bmc.Addresses, func(a *string) { words(a) })
+	each(inv.CPUs, func(p *CPU) { clean(&p.Socket, &p.Manufacturer, &p.Model); cleanSerials(&p.Serial) })
+	each(inv.DIMMs, func(p *DIMM) { clean(&p.Slot, &p.Manufacturer, &p.Type); cleanSerials(&p.Serial, &p.Part) })
 	each(inv.DIMMSlots, func(p *DIMMSlot) { clean(&p.Name) })
 	each(inv.Drives, func(p *Drive) {
 		clean(&p.Name, &p.Model, &p.Vendor, &p.Firmware, &p.WWN, &p.Slot)
-		serial(&p.Serial)
+		words(&p.BDF)
+		words(&p.Transport)
+		cleanSerials(&p.Serial)
 	})
-	each(inv.NICs, func(p *NIC) { clean(&p.Name, &p.Driver, &p.Adapter, &p.Slot); p.MAC = ParseMAC(string(p.MAC)) })
-	each(inv.PCI, func(p *PCIDevice) { clean(&p.Vendor, &p.Device, &p.ClassName, &p.Driver) })
+	each(inv.NICs, func(p *NIC) {
+		clean(&p.Name, &p.Driver, &p.Adapter, &p.Slot)
+		words(&p.Bus)
+		words(&p.BDF)
+		words(&p.Carrier)
+		p.MAC = ParseMAC(string(p.MAC))
+	})
+	each(inv.PCI, func(p *PCIDevice) {
+		words(&p.BDF)
+		words(&p.VendorID, &p.DeviceID, &p.Class)
+		clean(&p.Vendor, &p.Device, &p.ClassName, &p.Driver)
+	})
 	each(inv.FRUs, func(p *FRU) {
 		clean(&p.BoardManufacturer, &p.BoardProduct, &p.ProductManufacturer, &p.ProductName, &p.ProductVersion)
-		serial(&p.ChassisPart, &p.ChassisSerial, &p.BoardSerial, &p.BoardPart, &p.ProductPart, &p.ProductSerial, &p.AssetTag)
+		cleanSerials(&p.ChassisPart, &p.ChassisSerial, &p.BoardSerial, &p.BoardPart, &p.ProductPart, &p.ProductSerial, &p.AssetTag)
 	})
 	each(inv.Findings, func(f *Finding) {
-		f.Evidence = printable(f.Evidence, maxEvidence)
-		f.Hint = printable(f.Hint, maxEvidence)
+		words(&f.Code)
+		words(&f.Severity)
+		words(&f.Source)
+		f.Evidence, f.Hint = printable(f.Evidence, maxEvidence), printable(f.Hint, maxEvidence)
 		f.Part = printable(f.Part, maxText)
 	})
+	inv.eachSources(func(s *Sources) { each(*s, func(t *string) { words(t) }) })
 }
 
 // Encode is the normalized inventory as canonical JSON of at most
@@ -105,8 +145,7 @@ func (inv *Inventory) cleanTexts() {
 // those without a driver before the others, then findings, and a finding says
 // so.
 func (inv Inventory) Encode() ([]byte, error) {
-	c := inv.clone()
-	c.Normalize()
+	c := inv.Normalized()
 	b := canonical(c)
 	all := len(c.PCI)
 	if len(b) > MaxInventoryBytes && all > 0 {
@@ -132,7 +171,8 @@ func (inv Inventory) encodeCut(what string, kept, of int) []byte {
 	return canonical(inv)
 }
 
-// Decode reads an inventory, bounded in size, of the right schema.
+// Decode reads an inventory of the right schema, bounded in size, normalized.
+// The bytes may come from a hostile node.
 func Decode(b []byte) (Inventory, error) {
 	var inv Inventory
 	if len(b) > 2*MaxInventoryBytes {
@@ -144,5 +184,6 @@ func Decode(b []byte) (Inventory, error) {
 	if inv.Schema != InventorySchema {
 		return Inventory{}, fmt.Errorf("decode inventory: schema %q, want %q", inv.Schema, InventorySchema)
 	}
+	inv.Normalize()
 	return inv, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -45,7 +46,9 @@ func serve(t *testing.T, resources map[string]any) *fakeBMC {
 	for p, r := range resources {
 		b.resources[key(p)] = r
 	}
-	b.Server = httptest.NewTLSServer(b)
+	b.Server = httptest.NewUnstartedServer(b)
+	b.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // clients that hang up
+	b.StartTLS()
 	t.Cleanup(func() {
 		b.Close()
 		if b.sessions != 0 {
