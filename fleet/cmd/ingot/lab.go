@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ingot-metal/ingot/fleet/render"
+	"github.com/ingot-metal/ingot/qemu-tests/lab"
+	"github.com/ingot-metal/ingot/qemu-tests/scenario"
+)
+
+const labLong = `The lab is a rack on this machine, without hardware and without KVM: two servers
+in QEMU (one with a PC BIOS, one with UEFI), each with a BMC whose power button
+works, a switch, and "ingot serve". It lives in namespaces of its own; when its
+process ends, nothing of it is left.`
+
+func (a *app) labCommand() *cobra.Command {
+	return group(&cobra.Command{Use: "lab", Short: "A virtual rack on this machine", Long: labLong},
+		a.labUpCommand(), a.labDownCommand(), a.labStatusCommand(), a.labConsoleCommand())
+}
+
+func (a *app) labUpCommand() *cobra.Command {
+	var build, logs, stack string
+	var reconcilers []string
+	c := &cobra.Command{
+		Use: "up", Short: "Make the lab; it stays up until Ctrl-C", Args: args(0, ""),
+		Long: `Makes the rack and stays in the foreground. With --run it does the whole job:
+it powers both servers on (one over Redfish, one over IPMI), waits for their
+inventory, assigns the stack with a fresh nonce, and prints what the service in
+the container in the virtual machine on each server answers.`,
+		Example: "  ingot lab up\n  ingot lab up --run hello\n  ingot lab up --logs build/lab     # consoles and logs outlive the lab",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o, err := a.labOptions(build, logs)
+			if err != nil {
+				return err
+			}
+			for _, key := range reconcilers {
+				o.Serve = append(o.Serve, "--reconciler", key)
+			}
+			return a.labUp(cmd.Context(), o, stack)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&build, "build", "build", "directory that `make image stack` filled")
+	f.StringVar(&logs, "logs", "", "directory for consoles and logs (default: in memory, gone with the lab)")
+	f.StringVar(&stack, "run", "", "stack to carry to both servers: the whole job, from power button to answer")
+	f.StringArrayVar(&reconcilers, "reconciler", nil, "public nkey of a grant reconciler that runs apart; may be given again")
+	return c
+}
+
+func (a *app) labUp(ctx context.Context, options lab.Options, stack string) error {
+	a.progress("lab: making the rack")
+	l, err := lab.Up(ctx, options)
+	if err != nil {
+		return err
+	}
+	err = a.labLife(ctx, l, options, stack)
+	return errors.Join(err, l.Close())
+}
+
+func (a *app) labLife(ctx context.Context, l *lab.Lab, o lab.Options, stack string) error {
+	st, err := lab.Status(ctx, o.Name)
+	if err != nil {
+		return err
+	}
+	if err := a.show(st, func(s render.Style) string { return labPage(s, st) }); err != nil {
+		return err
+	}
+	job, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	if stack != "" {
+		go func() { done <- a.labRun(job, st, stack) }()
+	} else {
+		fmt.Fprintf(a.stderr, "\nThe lab is up. In another terminal: ingot node list, ingot node power on r1u1\nCtrl-C ends it.\n")
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			a.progress("lab: going down")
+			return nil
+		case <-l.Done():
+			return l.Wait()
+		case err := <-done:
+			if ctx.Err() != nil {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("carry %s to the rack: %w", stack, err)
+			}
+		}
+	}
+}
+
+// labOptions checks what the lab is made of and says which make target makes
+// what is missing.
+func (a *app) labOptions(build, logs string) (lab.Options, error) {
+	var o lab.Options
+	abs, err := filepath.Abs(build)
+	if err != nil {
+		return o, fmt.Errorf("path of the build directory: %w", err)
+	}
+	for _, need := range []struct{ path, target string }{
+		{"tools", "build/tools/.stamp"}, {"agent/" + kernelFile, "image"}, {"agent/" + initramfsFile, "image"}, {"stacks", "stack"},
+	} {
+		if _, err := os.Stat(filepath.Join(abs, need.path)); err != nil {
+			return o, fmt.Errorf("look for what the lab is made of: %w (run: make %s)", err, need.target)
+		}
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return o, fmt.Errorf("find this program: %w", err)
+	}
+	o = lab.Options{
+		Name: a.labName, Tools: filepath.Join(abs, "tools"), Logs: logs,
+		Serve: lab.ServeArgs(program, abs, filepath.Join(abs, "keys")),
+	}
+	if o.Name == "" {
+		o.Name = "default"
+	}
+	return o, nil
+}
+
+// labRun does the whole job with the very commands that an operator would type.
+func (a *app) labRun(ctx context.Context, st *lab.LabStatus, stack string) error {
+	client, err := a.labClient(ctx, st.Name)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	job := scenario.Job{
+		Client: client, Stack: stack, Servers: scenario.Servers(st),
+		Say: func(line string) { fmt.Fprintln(a.stdout, line) },
+		Ingot: func(ctx context.Context, args ...string) error {
+			fmt.Fprintf(a.stdout, "$ ingot %s\n", strings.Join(args, " "))
+			return scenario.Ingot(program, st.Name)(ctx, args...)
+		},
+	}
+	ctx, cancel := a.limited(ctx, patient)
+	defer cancel()
+	outcomes, err := job.Run(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range outcomes {
+		fmt.Fprintf(a.stdout, "\n%s answers at %s after %s:\n%s\n", o.Name, o.URL, render.Took(o.Took), strings.TrimSpace(string(o.Raw)))
+	}
+	fmt.Fprintf(a.stdout, "\nBoth services answer. Try in another terminal:\n  ingot node list\n  ingot node show %s\n  curl %s\n  ingot node vm stop %s %s     # and look at the status again\nCtrl-C ends the lab.\n",
+		outcomes[0].Name, outcomes[0].URL, outcomes[0].Name, outcomes[0].Answer.VM)
+	return nil
+}
+
+func labPage(s render.Style, st *lab.LabStatus) string {
+	var rows [][]string
+	for _, m := range st.Servers {
+		rows = append(rows, []string{m.Name, m.Firmware, m.Power, m.Serial, m.MAC, m.Redfish, m.IPMI, m.Service})
+	}
+	page := s.Table([]string{"SERVER", "FIRMWARE", "POWER", "SERIAL", "MAC", "REDFISH", "IPMI (UDP)", "SERVICE"}, rows)
+	serve := "not running"
+	if st.Serve.Running {
+		serve = fmt.Sprintf("bus %s  boot server %s", st.Serve.NATS, st.Serve.HTTP)
+	} else if st.Serve.Exit != "" {
+		serve = "ended: " + st.Serve.Exit
+	}
+	return fmt.Sprintf("lab %s, process %d\nserve: %s\n\n%s", st.Name, st.PID, serve, page)
+}
+
+func (a *app) labDownCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "down", Short: "End the lab and all that is in it", Args: args(0, ""), Example: "  ingot lab down",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := a.limited(cmd.Context(), quick)
+			defer cancel()
+			if err := lab.Down(ctx, a.labName); err != nil {
+				return err
+			}
+			a.progress("lab: down")
+			return nil
+		},
+	}
+}
+
+func (a *app) labStatusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "The rack: power, addresses, ways in", Args: args(0, ""), Example: "  ingot lab status\n  ingot lab status -o json | jq -r '.servers[0].redfish'",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := a.limited(cmd.Context(), quick)
+			defer cancel()
+			st, err := lab.Status(ctx, a.labName)
+			if err != nil {
+				return err
+			}
+			return a.show(st, func(s render.Style) string { return labPage(s, st) })
+		},
+	}
+}
+
+func (a *app) labConsoleCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "console SERVER", Short: "The serial console of a server, as it goes on", Args: args(1, "one SERVER"), Example: "  ingot lab console r1u1",
+		RunE: func(cmd *cobra.Command, given []string) error {
+			err := lab.Console(cmd.Context(), a.labName, given[0], a.stdout)
+			if cmd.Context().Err() != nil {
+				return nil // Ctrl-C is how one stops to look
+			}
+			return err
+		},
+	}
+}
