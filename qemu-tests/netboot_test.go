@@ -131,24 +131,24 @@ func TestNetbootTriesAgain(t *testing.T) {
 		}
 	}
 	stop := startNetboot(t, cfg)
-	again := make(chan func())
-	go func() {
-		defer close(again)
-		select {
-		case <-scripted:
-		case <-t.Context().Done():
-			return
-		}
-		stop()
-		time.Sleep(6 * time.Second) // long enough for two tries
-		again <- startNetboot(t, cfg)
-	}()
 	booted := make(chan struct{})
 	var console string
 	var took time.Duration
 	go func() {
 		defer close(booted)
 		console, took = bootMachine(t, tools, scratch, biosMachine)
+	}()
+	again := make(chan func())
+	go func() {
+		defer close(again)
+		select {
+		case <-scripted:
+		case <-booted: // without a script: checkBoot will say so
+			return
+		}
+		stop()
+		time.Sleep(6 * time.Second) // long enough for two tries
+		again <- startNetboot(t, cfg)
 	}()
 	if stopAgain := <-again; stopAgain != nil {
 		defer stopAgain()

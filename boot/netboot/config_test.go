@@ -21,7 +21,7 @@ func TestNewRefuses(t *testing.T) {
 		f := File{Bytes: []byte("x")}
 		return Config{Interface: "lo", Address: netip.MustParsePrefix("127.0.0.1/8"),
 			Pool:         Range{netip.MustParseAddr("127.0.1.1"), netip.MustParseAddr("127.0.1.9")},
-			UndionlyKPXE: f, SNPOnlyEFI: f, Kernel: f, Initramfs: f, Trust: f}
+			UndionlyKPXE: f, SNPOnlyEFI: f, Kernel: File{Bytes: bzImage(1)}, Initramfs: f, Trust: f}
 	}
 	if _, err := New(good()); err != nil {
 		t.Skipf("no loopback to start from: %v", err)
@@ -32,6 +32,7 @@ func TestNewRefuses(t *testing.T) {
 		"ip addr add 10.9.9.1/24 dev lo":    func(c *Config) { c.Address = netip.MustParsePrefix("10.9.9.1/24") },
 		"load vmlinuz: open":                func(c *Config) { c.Kernel = File{Path: filepath.Join(dir, "none")} },
 		"empty is empty":                    func(c *Config) { c.Kernel = File{Path: empty} },
+		"not a Linux kernel":                func(c *Config) { c.Kernel = File{Bytes: []byte("#!ipxe")} },
 		"is not a regular file":             func(c *Config) { c.Kernel = File{Path: dir} },
 		"neither a path nor bytes":          func(c *Config) { c.Trust = File{} },
 		"at most 1048576":                   func(c *Config) { c.Trust = File{Bytes: make([]byte, maxTrust+1)} },

@@ -12,6 +12,13 @@
 //   - router advertisements, answered only when asked, with a lifetime of zero:
 //     iPXE otherwise waits out its IPv6 configuration at every boot.
 //
+// # How long it takes
+//
+// From power-on to the kernel's start, in QEMU without KVM: SeaBIOS 3.5 s, of
+// which iPXE's ROM offers its command line for 3 s; OVMF 5.9 s, of which the
+// firmware collects DHCP offers for 4 s. Two answers save the rest: the router
+// advertisement 4 to 6 s on BIOS, autoexec.ipxe 2 s on UEFI.
+//
 // # Who is answered
 //
 // Unknown machines are ignored, and reported, until Config.Known says

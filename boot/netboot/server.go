@@ -1,6 +1,7 @@
 package netboot
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -109,6 +110,11 @@ func bootFiles(cfg Config, at netip.AddrPort) (map[string]*content, error) {
 		b, err := f.file.load(baseName(f.path), f.maxBytes)
 		if err != nil {
 			return nil, err
+		}
+		if f.path == PathKernel {
+			if err := checkKernel(b); err != nil {
+				return nil, fmt.Errorf("load %s: %w (%s)", baseName(f.path), err, cmp.Or(f.file.Path, "given as bytes"))
+			}
 		}
 		files[f.path] = newContent(f.mime, b)
 	}

@@ -81,7 +81,7 @@ func wireConfig(t *testing.T, events *eventList) Config {
 		Pool:         Range{netip.MustParseAddr("10.77.0.100"), netip.MustParseAddr("10.77.0.199")},
 		UndionlyKPXE: loader(t, "undionly.kpxe"),
 		SNPOnlyEFI:   loader(t, "snponly.efi"),
-		Kernel:       File{Bytes: bytes.Repeat([]byte("kernel"), 1<<18)},
+		Kernel:       File{Bytes: bzImage(1 << 16)},
 		Initramfs:    File{Bytes: []byte("initramfs")},
 		Trust:        File{Bytes: []byte("trust")},
 		Known:        AnyMachine,
