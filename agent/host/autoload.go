@@ -118,10 +118,11 @@ func deviceAliases(sys string) ([]string, error) {
 }
 
 // rank orders modaliases: NICs, since the lease takes longest; then the buses
-// behind which more appears, then drives and the BMC; processors' last.
+// behind which more appears, then drives and the BMC; processors' last. What is
+// loaded by name ("") is waited for by somebody.
 func rank(modalias string) int {
 	switch {
-	case strings.HasPrefix(modalias, "virtio:d00000001"), // virtio NIC
+	case modalias == "", strings.HasPrefix(modalias, "virtio:d00000001"), // virtio NIC
 		strings.HasPrefix(modalias, "pci:") && strings.Contains(modalias, "bc02"),
 		strings.HasPrefix(modalias, "vmbus:"):
 		return 0

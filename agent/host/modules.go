@@ -46,7 +46,7 @@ type ModuleLoad struct {
 // Modules loads kernel modules: each once, dependencies first, several at a time.
 type Modules struct {
 	index *modIndex
-	slots chan struct{} // bounds what runs at once
+	slots *queue // bounds what runs at once, NICs first
 
 	mu    sync.Mutex
 	calls map[string]*moduleCall
@@ -56,6 +56,7 @@ type Modules struct {
 type moduleCall struct {
 	done chan struct{}
 	load ModuleLoad
+	rank int // of the device that asked first; what is needed by it inherits
 }
 
 // OpenModules reads the index of the modules that fit this kernel release.
@@ -69,8 +70,8 @@ func OpenModules(release string) (*Modules, error) {
 }
 
 func newModules(x *modIndex) *Modules {
-	// Loading waits for devices as well as for the processor.
-	return &Modules{index: x, slots: make(chan struct{}, 2+2*runtime.NumCPU()), calls: map[string]*moduleCall{}}
+	// One more than there are processors, since loading waits for devices too.
+	return &Modules{index: x, slots: newQueue(1 + runtime.NumCPU()), calls: map[string]*moduleCall{}}
 }
 
 // Load loads modules by name and waits for them. What is built in or loaded
@@ -116,7 +117,7 @@ func (m *Modules) startAll(modalias string, names []string) []*moduleCall {
 	defer m.mu.Unlock()
 	calls := make([]*moduleCall, len(names))
 	for i, n := range names {
-		calls[i] = m.start(modalias, canonical(n), nil)
+		calls[i] = m.start(modalias, canonical(n), rank(modalias), nil)
 	}
 	return calls
 }
@@ -124,11 +125,11 @@ func (m *Modules) startAll(modalias string, names []string) []*moduleCall {
 // start begins to load a module and what it needs, unless that is under way.
 // above names the modules that are being started around this one. The caller
 // holds mu.
-func (m *Modules) start(modalias, name string, above []string) *moduleCall {
+func (m *Modules) start(modalias, name string, rank int, above []string) *moduleCall {
 	if c, ok := m.calls[name]; ok {
 		return c
 	}
-	c := &moduleCall{done: make(chan struct{}), load: ModuleLoad{Name: name, For: modalias}}
+	c := &moduleCall{done: make(chan struct{}), load: ModuleLoad{Name: name, For: modalias}, rank: rank}
 	m.calls[name] = c
 	path := m.index.path[name]
 	if path == "" {
@@ -143,11 +144,11 @@ func (m *Modules) start(modalias, name string, above []string) *moduleCall {
 	var hard, soft []*moduleCall
 	for _, d := range m.index.soft[name] {
 		if !m.waitsFor(d, above) {
-			soft = append(soft, m.start("", d, above))
+			soft = append(soft, m.start("", d, rank, above))
 		}
 	}
 	for _, d := range slices.Backward(m.index.deps[name]) {
-		hard = append(hard, m.start("", d, above))
+		hard = append(hard, m.start("", d, rank, above))
 	}
 	m.order = append(m.order, c)
 	go m.run(c, path, hard, soft)
@@ -175,8 +176,8 @@ func (m *Modules) run(c *moduleCall, path string, hard, soft []*moduleCall) {
 			return
 		}
 	}
-	m.slots <- struct{}{}
-	defer func() { <-m.slots }()
+	m.slots.enter(c.rank)
+	defer m.slots.leave()
 	c.load.Start = Uptime()
 	c.load.Err = insert(path)
 	c.load.Took = Uptime() - c.load.Start

@@ -50,9 +50,9 @@ const (
 	// usbStandsBack is for NICs on USB: most are the BMC's own little network,
 	// whose lease leads nowhere.
 	usbStandsBack = 12 * time.Second
-	// carrierComes is how long no carrier is no news: a 10GBASE-T link trains
-	// for three seconds.
-	carrierComes = 3 * time.Second
+	// noNews is how long nothing is said of waiting: drivers load, and a
+	// 10GBASE-T link trains for three seconds.
+	noNews = 3 * time.Second
 )
 
 // NetworkUp brings every wired NIC up and asks for a lease on each that has a
@@ -216,6 +216,9 @@ func (n *nic) halt() {
 
 // say tells what is waited for, once for each change.
 func (s *search) say() {
+	if Uptime()-s.started < noNews {
+		return
+	}
 	text := s.waitingFor()
 	if text != s.said {
 		s.said = text
@@ -246,7 +249,7 @@ func (s *search) waitingFor() string {
 	if len(asking) > 0 {
 		parts = append(parts, "a DHCP answer on "+strings.Join(asking, ", "))
 	}
-	if len(dark) > 0 && (len(asking) == 0 || Uptime()-s.started > carrierComes) {
+	if len(dark) > 0 {
 		parts = append(parts, "a carrier on "+strings.Join(dark, ", "))
 	}
 	if len(broken) > 0 {
