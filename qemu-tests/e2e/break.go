@@ -261,7 +261,7 @@ func (r *run) forge(ctx context.Context, nc *nats.Conn, o scenario.Outcome, e fl
 // session is the present boot's agent, as control enrolled it.
 func session(ctx context.Context, nc *nats.Conn, n fleet.NodeID) (fleet.Session, error) {
 	var node fleet.Node
-	if err := readJSON(ctx, nc, fleet.BucketNodes, string(n), &node); err != nil {
+	if err := readJSON(ctx, nc, fleet.BucketNodes, "node."+string(n), &node); err != nil {
 		return fleet.Session{}, err
 	}
 	var last fleet.Session
