@@ -1,0 +1,109 @@
+// Command hostinit is the first process of a test's virtual machine: it brings
+// the machine up by agent/host alone, says what came of it, and powers off.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ingot-metal/ingot/agent/host"
+)
+
+func main() {
+	var h *host.Host
+	host.Init(func(ctx context.Context) (err error) {
+		h, err = host.Setup()
+		if err != nil {
+			return err
+		}
+		return run(ctx, h)
+	}, func(err error) {
+		h.Console.Say("END: %v", err)
+		h.Console.Flush(time.Second)
+		h.Console.Say("power off: %v", host.PowerOff())
+	})
+}
+
+func run(ctx context.Context, h *host.Host) error {
+	say := h.Console.Say
+	say("STARTED %d ms kernel=%s boot_id=%s", h.Started.Milliseconds(), h.Kernel, h.BootID)
+	if err := host.CheckInitramfs(); err != nil {
+		return err
+	}
+	m, err := host.OpenModules(h.Kernel)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer func() { cancel(); wg.Wait(); say("AUTOLOAD-ENDED") }()
+	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
+	settled := make(chan struct{})
+	wg.Go(func() {
+		if err := m.Autoload(ctx, log, func() { close(settled) }); err != nil {
+			say("autoload: %v", err)
+		}
+	})
+	clock, err := host.OpenClock()
+	if err != nil {
+		return err
+	}
+	say("CLOCK %s %s", clock.State(), time.Now().UTC().Format(time.RFC3339))
+	n, err := host.NetworkUp(ctx, host.NetworkOptions{Log: log, BootMAC: h.Cmdline.BootMAC(), Waiting: func(s string) { say("WAITING for %s", s) }})
+	if err != nil {
+		return err
+	}
+	say("NETWORK %s %s %s gateway=%s server=%s dns=%v", n.Interface, n.MAC, n.Addr, n.Gateway, n.ServerID, n.DNS)
+	<-settled
+	say("SETTLED")
+	if err := m.Load(ctx, "ipmi_devintf", "loop", "squashfs", "overlay", "efivarfs"); err != nil {
+		return err
+	}
+	if err := host.MountEFIVars(); err != nil {
+		return err
+	}
+	if name, ok := h.Cmdline.Lookup("ingot.hotplug"); ok {
+		say("PLUG")
+		if err := await(m, name); err != nil {
+			return err
+		}
+		say("PLUGGED %s", name)
+	}
+	return report(m, say)
+}
+
+// await waits until a module has been loaded for a device.
+func await(m *host.Modules, name string) error {
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if slices.ContainsFunc(m.Loads(), func(l host.ModuleLoad) bool { return l.Name == name && l.Err == nil && l.For != "" }) {
+			return nil
+		}
+	}
+	return fmt.Errorf("no device asked for %s in 15 s", name)
+}
+
+func report(m *host.Modules, say func(string, ...any)) error {
+	for _, l := range m.Loads() {
+		say("MODULE %s at %d ms took %d ms: %v %s", l.Name, l.Start.Milliseconds(), l.Took.Milliseconds(), l.Err, l.For)
+	}
+	for _, dev := range []string{"/dev/nvme0n1", "/dev/ipmi0", "/dev/sr0", "/dev/loop0"} {
+		_, err := os.Stat(dev)
+		say("DEVICE %s: %v", dev, err)
+	}
+	mem, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(mem)) {
+		if strings.HasPrefix(line, "MemAvailable") {
+			say("MEMORY %s", strings.Join(strings.Fields(line)[1:], " "))
+		}
+	}
+	return host.Quiesce()
+}
