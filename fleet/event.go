@@ -76,6 +76,7 @@ const (
 	KindHTTP      = "http"      // netboot: NetbootData
 	KindPower     = "power"     // bmc: PowerData
 	KindEnrolled  = "enrolled"  // control: EnrolledData
+	KindPending   = "pending"   // control: EnrolledData; an operator has to accept it
 	KindAssigned  = "assigned"  // control: AssignedData
 	KindGranted   = "granted"   // control: AssignedData
 	KindInit      = "init"      // agent: StepData; /init runs

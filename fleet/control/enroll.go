@@ -134,6 +134,7 @@ func (c *Control) enrollAgent(ctx context.Context, req fleet.EnrollRequest, now 
 		return rejected("no-identity", "the firmware tells no UUID and no serial, and there is no network port", ""), nil
 	}
 	if c.cfg.Policy != PolicyOpen {
+		c.pending(ctx, req, aliases)
 		return fleet.EnrollReply{State: fleet.EnrollPending, Reason: "not-accepted", Hint: firstOf(req.Summary, aliases[0]), RetrySeconds: pendingSeconds}, nil
 	}
 	id, conflicts, err := c.reg.claim(ctx, aliases)
@@ -151,6 +152,9 @@ func (c *Control) enrollAgent(ctx context.Context, req fleet.EnrollRequest, now 
 	attempt, err := c.att.agent(ctx, id, seen, req.BootID, now)
 	if err != nil {
 		return fleet.EnrollReply{}, err
+	}
+	if attempt.Reached >= fleet.StageResident {
+		return rejected("boot-is-over", "this boot has handed over to its resident", ""), nil
 	}
 	ss := fleet.Session{Key: req.Key, Role: req.Role, BootID: req.BootID, Attempt: attempt.Attempt, Nonce: req.Nonce, Created: now.UTC(), Expires: now.Add(sessionLife).UTC()}
 	renewed, err := c.bind(ctx, id, ss, func(n *fleet.Node) {
@@ -175,7 +179,19 @@ func (c *Control) otherBootLives(id fleet.NodeID, req fleet.EnrollRequest, heard
 	if !ok || heard.IsZero() || now.Sub(heard) > alive {
 		return false
 	}
-	return !slices.ContainsFunc(n.Sessions, func(s fleet.Session) bool { return s.BootID == req.BootID })
+	return !slices.ContainsFunc(n.Sessions, func(s fleet.Session) bool { return s.Key == req.Key })
+}
+
+// pending shows a machine that waits to be accepted, under the key of its MAC.
+func (c *Control) pending(ctx context.Context, req fleet.EnrollRequest, aliases []string) {
+	keys := c.seenAs(aliases)
+	if len(keys) == 0 || !c.once("pending/"+req.Key) {
+		return
+	}
+	c.event(ctx, keys[0], fleet.SourceControl, fleet.KindPending, fleet.EnrolledData{
+		Role: string(req.Role), Level: "unverified", Policy: string(c.cfg.Policy), Summary: req.Summary, Address: req.Address,
+		BootID: req.BootID, Serial: req.Serial, UUID: req.UUID, MACs: req.MACs,
+	})
 }
 
 // seenAs are the keys that events of a machine with these aliases stand under
@@ -212,17 +228,15 @@ func (c *Control) bind(ctx context.Context, id fleet.NodeID, ss fleet.Session, m
 		if n.Enrolled.IsZero() {
 			n.Enrolled = ss.Created
 		}
-		var keep []fleet.Session
 		for _, s := range n.Sessions {
-			switch {
-			case s.Key == ss.Key && s.BootID == ss.BootID && s.Role == ss.Role:
-				renewed = true
-				ss.Created, ss.Nonce = s.Created, s.Nonce
-			default:
+			if s.Key != ss.Key || s.BootID != ss.BootID || s.Role != ss.Role {
 				ended = append(ended, s.Key)
+				continue
 			}
+			renewed = true
+			ss.Created, ss.Nonce = s.Created, s.Nonce
 		}
-		n.Sessions = append(keep, ss)
+		n.Sessions = []fleet.Session{ss}
 		more(n)
 		return nil
 	})

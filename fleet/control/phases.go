@@ -26,6 +26,7 @@ var phases = map[fleet.Phase]phaseLaw{
 		"look at the console: the last step says how far the boot came"},
 	fleet.PhaseInspecting: {"the inventory", 4 * time.Minute, "inspection-stalled",
 		"look at the console: a reader of the inventory hangs, or the network was lost"},
+	fleet.PhasePending: {"an operator who accepts it", 0, "", ""},
 	fleet.PhaseWaiting: {"an assignment", 0, "", ""},
 	fleet.PhaseFetching: {"the stack's files", 5 * time.Minute, "fetch-stalled",
 		"is the boot server's HTTP reachable from the node, and are the files in its store?"},
@@ -35,7 +36,10 @@ var phases = map[fleet.Phase]phaseLaw{
 		"the lowest layer that is not up is where to look"},
 }
 
-const noAssignment = "no-assignment"
+const (
+	noAssignment = "no-assignment"
+	forFirmware  = "the firmware's request for an address"
+)
 
 // enter puts s into a phase; within the same phase it only renews the deadline.
 func enter(s *fleet.Status, p fleet.Phase, now time.Time) {
@@ -108,6 +112,9 @@ func reduceTick(s *fleet.Status, in Input) {
 func passDeadline(s *fleet.Status, now time.Time) {
 	law, was, step, since, waits := phases[s.Phase], s.Phase, s.Step, s.Since, s.WaitingFor
 	old, layers := s.Evidence, s.Layers
+	if waits == forFirmware {
+		law.reason, law.hint = "no-dhcp", "does it boot from the network first, and is its cable in the provisioning network?"
+	}
 	enter(s, fleet.PhaseFailed, now)
 	s.Deadline = nil
 	s.Evidence = old

@@ -124,6 +124,7 @@ var reducers = map[string]func(*fleet.Status, fleet.Event, time.Time){
 	fleet.KindDHCP: reduceNetboot, fleet.KindTFTP: reduceNetboot, fleet.KindHTTP: reduceNetboot,
 	fleet.KindPower:    reducePowerEvent,
 	fleet.KindEnrolled: reduceEnrolled,
+	fleet.KindPending:  reducePending,
 	fleet.KindAssigned: reduceAssigned, fleet.KindGranted: reduceAssigned, fleet.KindVerified: reduceAssigned,
 	fleet.KindInit: reduceStep, fleet.KindStep: reduceStep,
 	fleet.KindReport:  reduceReport,
@@ -212,7 +213,7 @@ func reducePowerEvent(s *fleet.Status, e fleet.Event, now time.Time) {
 	case d.Action == "on" || d.Action == "cycle" || d.Action == "reset":
 		enter(s, fleet.PhaseBooting, now)
 		s.Step = "power " + d.Action + " over " + d.Via
-		s.WaitingFor = "the firmware's request for an address"
+		s.WaitingFor = forFirmware
 	}
 }
 
@@ -228,15 +229,27 @@ func reducePower(s *fleet.Status, power string, now time.Time) {
 		if was != "" {
 			note(s, now, "the BMC says that power is off")
 		}
-	case s.Phase == fleet.PhaseOff || s.Phase == "":
+	case s.Phase == "":
+		// It was on before anybody looked, and nothing of ours runs on it.
+		enter(s, fleet.PhaseSeen, now)
+		s.Deadline, s.Step, s.WaitingFor = nil, "power is on", "a boot from the network"
+		blame(s, "not-booted-by-us", "boot it from the network: ingot power cycle", now, "")
+	case s.Phase == fleet.PhaseOff:
 		enter(s, fleet.PhaseBooting, now)
 		s.Step = "power is on"
-		s.WaitingFor = "the firmware's request for an address"
+		s.WaitingFor = forFirmware
 	}
 }
 
-func reduceEnrolled(s *fleet.Status, e fleet.Event, now time.Time) {
-	d := read[fleet.EnrolledData](e)
+func reducePending(s *fleet.Status, e fleet.Event, now time.Time) {
+	describe(s, read[fleet.EnrolledData](e))
+	enter(s, fleet.PhasePending, now)
+	s.Step = "asks to be enrolled"
+	blame(s, "not-accepted", "accept it, when it is a server of yours", now, "")
+}
+
+// describe takes over who the server says that it is.
+func describe(s *fleet.Status, d fleet.EnrolledData) {
 	for to, from := range map[*string]string{&s.Summary: d.Summary, &s.Serial: d.Serial, &s.UUID: d.UUID, &s.Address: d.Address} {
 		if from != "" {
 			*to = from
@@ -245,7 +258,12 @@ func reduceEnrolled(s *fleet.Status, e fleet.Event, now time.Time) {
 	if len(d.MACs) > 0 {
 		s.MACs = slices.Clone(d.MACs)
 	}
-	s.BootID, s.Power = d.BootID, "on" // it speaks
+}
+
+func reduceEnrolled(s *fleet.Status, e fleet.Event, now time.Time) {
+	d := read[fleet.EnrolledData](e)
+	describe(s, d)
+	s.BootID = d.BootID
 	delete(s.Applied, appliedHeartbeat)
 	if d.Role == string(fleet.RoleResident) {
 		enter(s, fleet.PhaseStarting, now)
