@@ -39,7 +39,7 @@ func checkNamespaces(ctx context.Context) error {
 func checkTUN() error {
 	f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
 	if err != nil {
-		return fmt.Errorf("open the TAP driver: %w (modprobe tun; in a container pass --device /dev/net/tun)", err)
+		return fmt.Errorf("open the TAP driver: %w (be root or get leave to open it; where it is missing: modprobe tun, in a container --device /dev/net/tun)", err)
 	}
 	return f.Close()
 }

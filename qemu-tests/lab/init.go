@@ -222,12 +222,16 @@ func (r *room) makeServer(ctx context.Context, workers *sync.WaitGroup, i int, s
 	}
 	s.booted, s.stopped = func() { b.Booted(ctx) }, b.Stopped
 	r.servers, r.bmcs = append(r.servers, s), append(r.bmcs, b)
+	return r.connect(ctx, workers, s, b)
+}
 
-	network, err := openBMCNetwork(s.machine.Controller.MAC, address)
+// connect opens the sockets of a server and of its BMC, and serves them.
+func (r *room) connect(ctx context.Context, workers *sync.WaitGroup, s *server, b *bmc.BMC) error {
+	network, err := openBMCNetwork(s.machine.Controller.MAC, s.machine.Controller.Address)
 	if err != nil {
 		return err
 	}
-	if _, err := r.management.Attach("bmc-"+spec.Name, vswitch.TAP(network.tap)); err != nil {
+	if _, err := r.management.Attach("bmc-"+s.spec.Name, vswitch.TAP(network.tap)); err != nil {
 		return err
 	}
 	kcs, err := net.Listen("unix", s.path("ipmi.sock"))
@@ -239,12 +243,12 @@ func (r *room) makeServer(ctx context.Context, workers *sync.WaitGroup, i int, s
 		return fmt.Errorf("listen for the NIC: %w", err)
 	}
 	wire := &cable{}
-	r.cables[spec.Name] = wire
-	workers.Go(func() { r.plug(ctx, spec.Name, nic, wire) })
+	r.cables[s.spec.Name] = wire
+	workers.Go(func() { r.plug(ctx, s.spec.Name, nic, wire) })
 	workers.Go(func() {
 		faces := bmc.Listeners{IPMI: network.ipmi, KCS: kcs, Redfish: network.redfish}
 		if err := b.Serve(ctx, faces); err != nil {
-			r.log.Error("BMC ends", "server", spec.Name, "cause", err)
+			r.log.Error("BMC ends", "server", s.spec.Name, "cause", err)
 		}
 	})
 	return nil

@@ -125,6 +125,12 @@ func (r *room) answer(ctx context.Context, conn net.Conn) {
 		r.reply(conn, &answer{Error: "the request is not JSON"})
 		return
 	}
+	keep = r.do(ctx, conn, req)
+}
+
+// do answers one request; keep says that the connection stays open until init
+// exits, the end of it being the answer.
+func (r *room) do(ctx context.Context, conn net.Conn, req request) (keep bool) {
 	switch req.Do {
 	case "status":
 		r.reply(conn, &answer{Status: r.status()})
@@ -138,10 +144,11 @@ func (r *room) answer(ctx context.Context, conn net.Conn) {
 		r.reply(conn, &answer{})
 		r.log.Info("down")
 		r.down()
-		keep = true // until init exits: the end of it tells the asker that all is gone
+		return true
 	default:
 		r.reply(conn, &answer{Error: fmt.Sprintf("request %q is not known", req.Do)})
 	}
+	return false
 }
 
 func (r *room) reply(conn net.Conn, a *answer) {
