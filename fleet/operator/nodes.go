@@ -397,6 +397,27 @@ func Plain(records []Record) []fleet.Event {
 	return out
 }
 
+// Aligned returns the events of records with the times of each boot moved onto
+// the bus's clock: a server's own may stand a second, or years, beside it. What
+// the quickest message of a boot took on its way is taken for no time.
+func Aligned(records []Record) []fleet.Event {
+	offset := map[string]time.Duration{}
+	for _, r := range records {
+		if r.BootID == "" || r.Received.IsZero() {
+			continue
+		}
+		d := r.Received.Sub(r.Time)
+		if o, ok := offset[r.BootID]; !ok || d < o {
+			offset[r.BootID] = d
+		}
+	}
+	out := Plain(records)
+	for i := range out {
+		out[i].Time = out[i].Time.Add(offset[out[i].BootID])
+	}
+	return out
+}
+
 // Same says whether a status is this server's: by ID, by machine, or by MAC
 // address where the server was only seen before.
 func (t Target) Same(s fleet.Status) bool {

@@ -98,7 +98,7 @@ func Page(s Style, n Node, now time.Time) string {
 	}
 	if len(n.Timeline) > 0 {
 		fmt.Fprintf(&b, "\n%s\n", s.paint(bold, fmt.Sprintf("Timeline of boot %d, from %s", st.Attempt, n.Timeline[0].Time.Local().Format("2006-01-02 15:04:05"))))
-		b.WriteString(Lines(s, n.Timeline))
+		b.WriteString(Lines(s, Brief(n.Timeline)))
 	}
 	return b.String()
 }

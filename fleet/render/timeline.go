@@ -25,6 +25,8 @@ type Line struct {
 	Seconds float64   `json:"seconds"`
 	// Bad marks what went wrong.
 	Bad bool `json:"bad,omitempty"`
+
+	quiet bool // it says that a step is done, and no more
 }
 
 // Attempt returns the events of the attempt-th boot out of all events of a
@@ -96,6 +98,38 @@ func Timeline(events []fleet.Event) []Line {
 		out = append(out, l)
 	}
 	return out
+}
+
+// minor is how short a step is that says nothing and is not shown.
+const minor = 0.25
+
+// Brief leaves out of a timeline what tells a person nothing: requests that
+// were answered at once, files that the agent says it fetched, steps that took
+// no time. What went wrong always stays.
+func Brief(lines []Line) []Line {
+	var out []Line
+	for i, l := range lines {
+		var next Line
+		if i+1 < len(lines) {
+			next = lines[i+1]
+		}
+		if l.Bad || !l.dull(next) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+func (l Line) dull(next Line) bool {
+	switch {
+	case l.Kind == fleet.KindDHCP:
+		return next.Kind == fleet.KindDHCP && next.Source == l.Source
+	case l.Kind == fleet.KindHTTP:
+		return strings.Contains(l.Text, "/blobs/")
+	case l.Kind == fleet.KindStep:
+		return l.quiet && (l.Seconds < minor || next.Step == l.Step)
+	}
+	return false
 }
 
 // progress names what an event is a step on the way of; done says that it is
@@ -204,7 +238,7 @@ func digest(data json.RawMessage) string {
 
 func tellNetboot(e fleet.Event) Line {
 	d := read[fleet.NetbootData](e)
-	l := Line{Step: e.Kind, Seconds: d.Seconds, Bad: d.Error != ""}
+	l := Line{Step: e.Kind, Seconds: d.Seconds, Bad: d.Error != "" && d.File != "/"}
 	size := ""
 	if d.SizeBytes > 0 {
 		size = Size(d.SizeBytes)
@@ -249,6 +283,7 @@ func tellStep(e fleet.Event) Line {
 	case d.State == "wait":
 		l.Text = words(d.Step, "waits:", d.Text)
 	default:
+		l.quiet = d.Text == ""
 		l.Text = words(d.Step+":", cmp.Or(d.Text, "done"))
 	}
 	return l

@@ -227,7 +227,7 @@ func (r *run) node(ctx context.Context, o scenario.Outcome) (Node, error) {
 	if t.Status != nil {
 		attempt = t.Status.Attempt
 	}
-	lines := render.Timeline(render.Attempt(operator.Plain(records), attempt))
+	lines := render.Timeline(render.Attempt(operator.Aligned(records), attempt))
 	for _, l := range lines {
 		n.Steps = append(n.Steps, Step{Step: l.Step, Start: l.Start, Seconds: l.Seconds, Text: l.Text})
 	}
@@ -237,7 +237,7 @@ func (r *run) node(ctx context.Context, o scenario.Outcome) (Node, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	fmt.Fprintf(r.o.Stdout, "\n%s, node %s, serial %s, powered on over %s\n%s\n", o.Name, o.Node, o.Serial, o.Via, render.Lines(render.Style{}, lines))
+	fmt.Fprintf(r.o.Stdout, "\n%s, node %s, serial %s, powered on over %s\n%s\n", o.Name, o.Node, o.Serial, o.Via, render.Lines(render.Style{}, render.Brief(lines)))
 	return n, nil
 }
 

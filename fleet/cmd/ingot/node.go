@@ -91,7 +91,7 @@ func loadNode(ctx context.Context, c *operator.Client, t operator.Target) (rende
 	if ok {
 		n.Inventory = &inv
 	}
-	n.Timeline = render.Timeline(render.Attempt(operator.Plain(records), t.Status.Attempt))
+	n.Timeline = render.Timeline(render.Attempt(operator.Aligned(records), t.Status.Attempt))
 	return n, nil
 }
 
