@@ -43,7 +43,10 @@ type Config struct {
 	// BMCEvery is how often the power of known BMCs is read; 10 s when zero,
 	// never when negative.
 	BMCEvery time.Duration
-	Log      *slog.Logger
+	// ObeyLimit is how long a server may take until its BMC reads as it was
+	// asked to be; 30 s when zero.
+	ObeyLimit time.Duration
+	Log       *slog.Logger
 }
 
 // Control is the running reconcilers.
@@ -78,6 +81,9 @@ func Start(ctx context.Context, cfg Config) (*Control, error) {
 	}
 	if cfg.Policy != PolicyOpen && cfg.Policy != PolicyApprove {
 		return nil, fmt.Errorf("control: policy %.40q is not known", cfg.Policy)
+	}
+	if cfg.ObeyLimit == 0 {
+		cfg.ObeyLimit = 30 * time.Second
 	}
 	if len(cfg.Reconciler) != ed25519.PrivateKeySize {
 		return nil, errors.New("control: no reconciler key is given")

@@ -16,8 +16,6 @@ import (
 
 const (
 	powerTimeout = 30 * time.Second
-	// obeyLimit is how long a server may take until the BMC reads as asked.
-	obeyLimit    = 30 * time.Second
 	obeyStep     = time.Second
 	powersAtOnce = 16
 	maxCommand   = 10 * time.Minute
@@ -122,7 +120,7 @@ func (c *Control) power(ctx context.Context, data []byte, now time.Time) fleet.C
 // act does one power action while nobody else speaks to the BMC: read, write
 // the intent down, act, and read back until it is as asked.
 func (c *Control) act(ctx context.Context, t target, via string, action hardware.PowerAction) (text string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, powerTimeout+obeyLimit)
+	ctx, cancel := context.WithTimeout(ctx, powerTimeout+c.cfg.ObeyLimit)
 	defer cancel()
 	err = c.bmcs.owner(t.bmc).with(ctx, func() error {
 		was, err := c.bmcs.power(ctx, t.bmc, via)
@@ -165,7 +163,7 @@ func (c *Control) act(ctx context.Context, t target, via string, action hardware
 func (c *Control) obeyed(ctx context.Context, t target, via string, want hardware.PowerState) (hardware.PowerState, error) {
 	var state hardware.PowerState
 	var err error
-	for end := time.Now().Add(obeyLimit); time.Now().Before(end); {
+	for end := time.Now().Add(c.cfg.ObeyLimit); time.Now().Before(end); {
 		if state, err = c.bmcs.power(ctx, t.bmc, via); err == nil && state == want {
 			return state, nil
 		}
@@ -178,5 +176,5 @@ func (c *Control) obeyed(ctx context.Context, t target, via string, want hardwar
 	if err != nil {
 		return state, fmt.Errorf("the BMC took the command; read power back: %w", err)
 	}
-	return state, fmt.Errorf("the BMC took the command and power is still %s after %v", state, obeyLimit)
+	return state, fmt.Errorf("the BMC took the command and power is still %s after %v", state, c.cfg.ObeyLimit)
 }
