@@ -22,6 +22,7 @@ const (
 	CodeReaderDeadline     Code = "reader-deadline"     // a reader hung and was left behind
 	CodeSourceMalformed    Code = "source-malformed"    // a source answered nonsense; the rest was read
 	CodeResourceMissing    Code = "resource-missing"    // a linked Redfish resource, or a file, is not there
+	CodeBMCUnreachable     Code = "bmc-unreachable"     // the firmware names a BMC that the kernel does not show
 	CodeInventoryTruncated Code = "inventory-truncated" // more parts than an inventory holds
 	CodeSerialDisagrees    Code = "serial-disagrees"    // in-band and BMC name other serials
 	CodeUUIDDisagrees      Code = "uuid-disagrees"      // in-band and BMC name other UUIDs

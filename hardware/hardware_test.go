@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -183,6 +184,28 @@ func TestJoin(t *testing.T) {
 	bmc.System.UUID = "99223344-5566-4788-99aa-bbccddeeff01"
 	if got := Join(in, bmc); !slices.ContainsFunc(got.Findings, func(f Finding) bool { return f.Code == CodeUUIDDisagrees }) {
 		t.Errorf("another UUID is no finding: %v", got.Findings)
+	}
+}
+
+// TestJoinOfARecordedServer has both views of one machine, which agree.
+func TestJoinOfARecordedServer(t *testing.T) {
+	read := func(name string) Inventory {
+		b, err := os.ReadFile("testdata/machines/ingot-ls1/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inv, err := Decode(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return inv
+	}
+	got := Join(read("want.json"), read("want-redfish.json"))
+	if len(got.Findings) != 0 || len(got.NICs) != 1 || got.BMC.MAC == "" || len(got.Drives) != 2 {
+		t.Errorf("Join = %s, findings %v", got.Summary(), got.Findings)
+	}
+	if s := got.System.Sources; !slices.Equal(s, Sources{"redfish", "smbios"}) {
+		t.Errorf("sources = %v", s)
 	}
 }
 

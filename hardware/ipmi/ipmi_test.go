@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +121,25 @@ func TestReadAbsent(t *testing.T) {
 	inv, err := Read(t.Context(), sysfs.Root(t.TempDir()))
 	if err != nil || inv.BMC.Sources != nil || inv.Findings != nil {
 		t.Errorf("Read without /dev/ipmi0 = %+v, %v; want nothing", inv, err)
+	}
+}
+
+func TestPromised(t *testing.T) {
+	for _, c := range []struct{ file, content, want string }{
+		{"sys/bus/platform/devices/dmi-ipmi-si.0/type", "kcs", "SMBIOS"}, {"sys/bus/acpi/devices/IPI0001:00/status", "15\n", "ACPI"},
+		{"sys/bus/acpi/devices/IPI0001:00/status", "0\n", ""}, {"sys/bus/acpi/devices/PNP0C0A:00/status", "15\n", ""},
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, c.file)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(c.content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := promised(sysfs.Root(dir)); got != c.want {
+			t.Errorf("promised with %s = %q; want %q", c.file, got, c.want)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/bougou/go-ipmi/pkg/client"
@@ -28,17 +29,27 @@ const (
 )
 
 const (
-	stepLimit  = 3 * time.Second
-	firstLAN   = 1
-	lastLAN    = 11
-	mediumLAN  = 4 // table 6-3: 802.3 LAN
-	mediumMask = 0x7f
+	device      = "dev/ipmi0"
+	appearLimit = 2 * time.Second
+	stepLimit   = 3 * time.Second
+	firstLAN    = 1
+	lastLAN     = 11
+	mediumLAN   = 4 // table 6-3: 802.3 LAN
+	mediumMask  = 0x7f
 )
 
-// Read asks the BMC in-band. Where there is no /dev/ipmi0 there is nothing to
-// read, and that is no error.
+// Read asks the BMC in-band. A machine without one yields nothing, and that is
+// no error. One whose firmware names a BMC that the kernel does not show in
+// time yields a finding.
 func Read(ctx context.Context, root sysfs.Root) (hardware.Inventory, error) {
-	if !root.Live() || !root.Exists("dev/ipmi0") {
+	if !root.Live() {
+		return hardware.Inventory{}, nil
+	}
+	if !appears(ctx, root) {
+		if by := promised(root); by != "" {
+			return hardware.Inventory{Findings: []hardware.Finding{{Code: hardware.CodeBMCUnreachable, Severity: hardware.Warning, Part: "bmc",
+				Evidence: by + " names a BMC, and there is no /" + device, Hint: "are ipmi_si and ipmi_devintf loaded, and is KCS enabled in the BMC?", Source: Source}}}, nil
+		}
 		return hardware.Inventory{}, nil
 	}
 	c, err := client.NewOpenClient()
@@ -51,6 +62,40 @@ func Read(ctx context.Context, root sysfs.Root) (hardware.Inventory, error) {
 		return hardware.Inventory{}, fmt.Errorf("open /dev/ipmi0: %w", err)
 	}
 	return ask(ctx, o)
+}
+
+// appears waits for the device where there is one to wait for: the driver
+// needs a moment (0.14 s in an emulated server).
+func appears(ctx context.Context, root sysfs.Root) bool {
+	ctx, cancel := context.WithTimeout(ctx, appearLimit)
+	defer cancel()
+	for !root.Exists(device) {
+		if promised(root) == "" {
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return true
+}
+
+// promised says which of the firmware's tables names a system interface:
+// SMBIOS type 38, or an ACPI device of IPI0001 that is present.
+func promised(root sysfs.Root) string {
+	for _, n := range root.Names("sys/bus/platform/devices") {
+		if strings.HasPrefix(n, "dmi-ipmi-") {
+			return "SMBIOS"
+		}
+	}
+	for _, n := range root.Names("sys/bus/acpi/devices") {
+		if strings.HasPrefix(n, "IPI0001:") && root.Text("sys/bus/acpi/devices", n, "status") != "0" {
+			return "ACPI"
+		}
+	}
+	return ""
 }
 
 // ask runs the steps. One that fails costs its facts; without a device ID
