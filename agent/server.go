@@ -313,7 +313,7 @@ func (s *server) load(context.Context) error {
 		return err
 	}
 	s.say("load: kernel and initrd are loaded (%.1f s)", time.Since(begin).Seconds())
-	return s.up.Publish(fleet.SourceAgent, fleet.KindStep, fleet.StepData{Step: "load", State: "done", Seconds: time.Since(begin).Seconds()})
+	return nil
 }
 
 func (s *server) appendHandoff() error {

@@ -58,6 +58,11 @@ func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	path := oneSlash(r.URL.Path)
 	cw := &countingWriter{ResponseWriter: w}
+	if path == "/" {
+		// An agent asks for nothing but the Date header.
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
 	aborted := true
 	defer func() { h.report(r, path, start, cw, aborted) }()
 	h.serve(cw, r, path)
