@@ -29,6 +29,9 @@ type consoleOut struct {
 	dropped atomic.Int64
 }
 
+// OpenConsole opens the kernel's consoles for a program that is not PID 1.
+func OpenConsole() *Console { return openConsoles() }
+
 // openConsoles opens what /proc/consoles lists, else standard output.
 func openConsoles() *Console {
 	var files []io.Writer

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ingot-metal/ingot/agent/host"
 	"github.com/ingot-metal/ingot/fleet"
 	"github.com/ingot-metal/ingot/images"
 	"golang.org/x/sys/unix"
@@ -41,6 +43,56 @@ func (r *resident) watchHost(ctx context.Context) {
 		if !pause(ctx, time.Second) {
 			return
 		}
+	}
+}
+
+// loadDrivers loads drivers for the hardware, as it appears: after the
+// hypervisor's, since the virtual machine takes longer than the lease.
+func (r *resident) loadDrivers(ctx context.Context) {
+	select {
+	case <-r.kvmLoaded:
+	case <-ctx.Done():
+		return
+	}
+	if err := r.modules.Autoload(ctx, r.log, func() { r.log.Info("drivers are loaded") }); err != nil {
+		r.say("drivers: %v", err)
+	}
+}
+
+// keepNetwork takes a lease on the NIC that booted the machine and keeps it.
+func (r *resident) keepNetwork(ctx context.Context) {
+	o := host.NetworkOptions{Log: r.log, Waiting: func(what string) {
+		if what != "" {
+			r.say("network: waits: %s", what)
+		}
+	}}
+	if r.handoff.MAC != "" {
+		mac, err := net.ParseMAC(r.handoff.MAC)
+		if err != nil {
+			r.say("network: the handoff's MAC address: %v", err)
+		}
+		o.BootMAC = mac
+	}
+	for {
+		n, err := host.NetworkUp(ctx, o)
+		if err == nil {
+			r.networkIs(n)
+			err = n.Keep(ctx, r.log, r.networkIs)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		r.say("%v", err)
+		if !pause(ctx, 5*time.Second) {
+			return
+		}
+	}
+}
+
+func (r *resident) networkIs(n *host.Network) {
+	r.say("network: %s %s via DHCP (server %s)", n.Interface, n.Addr, n.ServerID)
+	if err := r.layers.learn(fleet.LayerHost, "host", map[string]string{"address": n.Addr.Addr().String(), "nic": n.Interface}); err != nil {
+		r.say("%v", err)
 	}
 }
 
@@ -130,7 +182,11 @@ const (
 // watchPowerButton lets a press of the power button, which is how a BMC asks
 // for a graceful shutdown, do what it does on any server.
 func (r *resident) watchPowerButton(ctx context.Context) {
-	loadIfThere(r, "button", "evdev")
+	for _, m := range []string{"button", "evdev"} {
+		if err := r.modules.Load(ctx, m); err != nil {
+			r.log.Info("power button", "cause", err)
+		}
+	}
 	var devices []string
 	for len(devices) == 0 {
 		var err error
@@ -181,15 +237,6 @@ func kernelRelease() string {
 		return ""
 	}
 	return unix.ByteSliceToString(u.Release[:])
-}
-
-// uptime is the time since the kernel's start.
-func uptime() time.Duration {
-	var ts unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
-		return 0
-	}
-	return time.Duration(ts.Nano())
 }
 
 func pause(ctx context.Context, d time.Duration) bool {

@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ingot-metal/ingot/agent/stage1"
 	"github.com/ingot-metal/ingot/fleet"
 )
 
@@ -24,14 +23,17 @@ const (
 // runHypervisor brings KVM up and then all virtual machines.
 func (r *resident) runHypervisor(ctx context.Context) {
 	m := r.handoff.Manifest
+	free := sync.OnceFunc(func() { close(r.kvmLoaded) })
+	defer free()
 	if m.Hypervisor == nil {
 		return
 	}
 	kind := m.Hypervisor.Kind
 	flag, module, err := virtualization("/proc/cpuinfo")
 	if err == nil {
-		err = stage1.LoadModules(module, "tun")
+		err = r.modules.Load(ctx, module, "tun")
 	}
+	free()
 	if err != nil {
 		r.set(fleet.LayerHypervisor, kind, fleet.LayerDown, reasonLoadModules, err.Error(), nil)
 		return
@@ -93,13 +95,4 @@ func probeKVM(path string) error {
 		return fmt.Errorf("create a virtual machine by %s: %w", path, err)
 	}
 	return unix.Close(vm)
-}
-
-// loadIfThere loads modules that a kernel may well not have.
-func loadIfThere(r *resident, names ...string) {
-	for _, n := range names {
-		if err := stage1.LoadModules(n); err != nil {
-			r.log.Info("module", "cause", err)
-		}
-	}
 }

@@ -94,6 +94,19 @@ func (ls *layers) set(name fleet.LayerName, which string, s fleet.LayerState, re
 	return nil
 }
 
+// learn adds facts to a layer, whatever its state is.
+func (ls *layers) learn(name fleet.LayerName, which string, facts map[string]string) error {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	i := ls.find(name, which)
+	if i < 0 {
+		return fmt.Errorf("layer %s %.80q: the stack has none", name, which)
+	}
+	l := ls.list[i]
+	ls.change(i, l.State, l.Reason, l.Evidence, facts)
+	return nil
+}
+
 // cover makes unknown what stands on layer i, however far up.
 func (ls *layers) cover(i int) {
 	for j := range ls.list {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ingot-metal/ingot/agent/host"
 	"github.com/ingot-metal/ingot/agent/uplink"
 	"github.com/ingot-metal/ingot/fleet"
 )
@@ -21,8 +22,8 @@ import (
 type Options struct {
 	// Log is the journal; it must not be nil.
 	Log *slog.Logger
-	// Console is where people see a line for every fact; os.Stdout when nil.
-	Console io.Writer
+	// Say puts one fact where people see it; the kernel's consoles when nil.
+	Say func(format string, args ...any)
 	// Dir holds handoff.json and payload/; /run/ingot when empty.
 	Dir string
 }
@@ -45,8 +46,11 @@ type resident struct {
 	handoff fleet.Handoff
 	bootID  string
 	bus     bus
+	modules *host.Modules
 	layers  *layers
-	started time.Time
+	// kvmLoaded is closed when the hypervisor's modules are loaded, or never will be.
+	kvmLoaded chan struct{}
+	started   time.Time
 	// vms are the processes that operators may stop, by the VM's name.
 	vms sync.Map
 }
@@ -54,13 +58,13 @@ type resident struct {
 // Run is the resident's whole life; it ends when ctx does. An error means that
 // there is nothing to take up: no handoff, or one that is not understood.
 func Run(ctx context.Context, opt Options) error {
-	if opt.Console == nil {
-		opt.Console = os.Stdout
+	if opt.Say == nil {
+		opt.Say = host.OpenConsole().Say
 	}
 	if opt.Dir == "" {
 		opt.Dir = "/run/ingot"
 	}
-	r := &resident{opt: opt, log: opt.Log, started: time.Now()}
+	r := &resident{opt: opt, log: opt.Log, kvmLoaded: make(chan struct{}), started: time.Now()}
 	var err error
 	if r.handoff, err = takeHandoff(filepath.Join(opt.Dir, "handoff.json")); err != nil {
 		return fmt.Errorf("resident: %w", err)
@@ -70,6 +74,9 @@ func Run(ctx context.Context, opt Options) error {
 		return fmt.Errorf("resident: read boot ID: %w", err)
 	}
 	r.bootID = strings.TrimSpace(string(b))
+	if r.modules, err = host.OpenModules(kernelRelease()); err != nil {
+		return fmt.Errorf("resident: %w", err)
+	}
 	link, err := uplink.New(uplink.Config{
 		Role: fleet.RoleResident, BootID: r.bootID, Seed: r.handoff.ResidentSeed, Log: opt.Log,
 	})
@@ -98,6 +105,8 @@ func (r *resident) run(ctx context.Context, link *uplink.Uplink) {
 		run  func(context.Context)
 	}{
 		{"hypervisor", r.runHypervisor},
+		{"drivers", r.loadDrivers},
+		{"network", r.keepNetwork},
 		{"host", r.watchHost},
 		{"services", r.watchServices},
 		{"bus", func(ctx context.Context) { r.connect(ctx, link) }},
@@ -125,12 +134,10 @@ func (r *resident) guard(ctx context.Context, name string, run func(context.Cont
 	run(ctx)
 }
 
-// say puts one fact on the console, with the time since the kernel's start.
+// say puts one fact on the console and into the journal.
 func (r *resident) say(format string, args ...any) {
-	line := fmt.Sprintf("[%8.3f] ingot: %s\n", uptime().Seconds(), fmt.Sprintf(format, args...))
-	if _, err := io.WriteString(r.opt.Console, line); err != nil {
-		r.log.Warn("write to the console", "cause", err)
-	}
+	r.opt.Say(format, args...)
+	r.log.Info(fmt.Sprintf(format, args...))
 }
 
 // tell says that a layer changed: on the console and to the timeline.

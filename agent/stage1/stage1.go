@@ -56,7 +56,7 @@ var plans = map[Role]plan{
 	RoleRoot: {
 		device:    func(context.Context) (string, error) { return attachLoop(HandoffDir + "/root.squashfs") },
 		tmpfsSize: "25%",
-		modules:   []string{"loop", "squashfs", "overlay"},
+		modules:   []string{"loop", "squashfs", "overlay", "autofs4"},
 		argv:      []string{"/usr/lib/systemd/systemd"},
 	},
 	RoleVMRoot: {
@@ -80,7 +80,7 @@ func Run(ctx context.Context, role Role, say func(string)) error {
 		run  func() error
 	}{
 		{"mounts", mountKernelFilesystems},
-		{"modules", func() error { return LoadModules(p.modules...) }},
+		{"modules", func() error { return loadModules(ctx, p.modules) }},
 		{"root", func() error { return mountRoot(ctx, p) }},
 		{"files", layFiles},
 		{"move", moveMounts},
@@ -232,7 +232,7 @@ func switchRoot(argv []string) error {
 	if err := os.Chdir("/"); err != nil {
 		return err
 	}
-	env := []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux"}
+	env := []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TERM=dumb"}
 	if err := unix.Exec(argv[0], argv, env); err != nil {
 		return fmt.Errorf("stage 1: execute %s: %w", argv[0], err)
 	}

@@ -3,28 +3,8 @@ package stage1
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
-
-func TestParseDepsGivesTheOrderOfLoading(t *testing.T) {
-	got, err := parseDeps(strings.NewReader("kernel/a/kvm-amd.ko.xz: kernel/a/kvm.ko.xz kernel/a/irqbypass.ko.xz\nkernel/b/loop.ko:\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[string][]string{
-		"kvm_amd": {"kernel/a/irqbypass.ko.xz", "kernel/a/kvm.ko.xz", "kernel/a/kvm-amd.ko.xz"},
-		"loop":    {"kernel/b/loop.ko"},
-	}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("(-want +got):\n%s", d)
-	}
-	if _, err := parseDeps(strings.NewReader("no index at all\n")); err == nil {
-		t.Error("a line without a colon was taken")
-	}
-}
 
 func TestCopyTree(t *testing.T) {
 	from, to := filepath.Join(t.TempDir(), "from"), filepath.Join(t.TempDir(), "to")

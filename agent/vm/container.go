@@ -1,8 +1,8 @@
 package vm
 
 import (
-	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"slices"
+	"regexp"
 	"strings"
 	"time"
 
@@ -105,13 +105,9 @@ func (m *machine) runContainer(ctx context.Context, c vmlink.Container, daemon <
 		down(reasonImport, err)
 		return
 	}
-	if out, err := m.ctr(ctx, "images", "import", device); err != nil {
-		down(reasonImport, fmt.Errorf("import %s: %w; %s", device, err, out))
-		return
-	}
-	out, err := m.ctr(ctx, "images", "list")
+	out, err := m.ctr(ctx, "images", "import", device)
 	if err != nil {
-		down(reasonImport, fmt.Errorf("list images: %w; %s", err, out))
+		down(reasonImport, fmt.Errorf("import %s: %w; %s", device, err, out))
 		return
 	}
 	ref, err := imageRef(out, c.ImageDigest)
@@ -243,23 +239,21 @@ func (m *machine) ctr(ctx context.Context, args ...string) (string, error) {
 	return tail.String(), err
 }
 
+// imported is what "ctr images import" prints for each image once containerd
+// holds it: the name and digest of containerd's own record.
+var imported = regexp.MustCompile(`unpacking (\S+) \((sha256:[0-9a-f]{64})\)`)
+
 // imageRef finds the name under which containerd holds the image with exactly
-// this digest, in what "ctr images list" prints: REF TYPE DIGEST … a line.
-func imageRef(list string, want images.Digest) (string, error) {
+// this digest.
+func imageRef(output string, want images.Digest) (string, error) {
 	var have []string
-	sc := bufio.NewScanner(strings.NewReader(list))
-	for sc.Scan() {
-		f := strings.Fields(sc.Text())
-		if len(f) < 3 || !strings.HasPrefix(f[2], "sha256:") {
-			continue
+	for _, m := range imported.FindAllStringSubmatch(output, -1) {
+		if m[2] == string(want) {
+			return m[1], nil
 		}
-		if f[2] == string(want) {
-			return f[0], nil
-		}
-		have = append(have, f[2])
+		have = append(have, m[2])
 	}
-	slices.Sort(have)
-	return "", fmt.Errorf("the stack names image %s, the archive holds %s", want, strings.Join(have, ", "))
+	return "", fmt.Errorf("the stack names image %s, the archive holds %s", want, cmp.Or(strings.Join(have, ", "), "none"))
 }
 
 // randomID makes a container's ID unique over the VM's life.

@@ -6,7 +6,7 @@ import "github.com/ingot-metal/ingot/images/initramfs"
 // work: the root, the NIC, KVM.
 func hypervisorModules() []initramfs.Group {
 	return []initramfs.Group{
-		{Why: "the root", Names: []string{"loop", "squashfs", "overlay"}},
+		{Why: "the root", Names: []string{"loop", "squashfs", "overlay", "autofs4"}},
 		{Why: "the hypervisor", Names: []string{"kvm_amd", "kvm_intel", "tun", "vhost_net"}},
 		{
 			Why:     "NICs of rack servers",
