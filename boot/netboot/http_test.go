@@ -65,7 +65,7 @@ func TestHTTP(t *testing.T) {
 		{"GET", "/boot/vmlinuz", "bytes=9000-", 416, ""},
 		{"HEAD", "/boot/vmlinuz", "", 200, ""},
 		{"POST", "/boot.ipxe", "", 405, "GET and HEAD only\n"},
-		{"GET", "/", "", 404, "no such file\n"},
+		{"GET", "/", "", 204, ""},
 		{"GET", "/boot/", "", 404, "no such file\n"},
 		{"GET", "/boot/../boot.ipxe", "", 404, "no such file\n"},
 		{"GET", "/grubx64.efi", "", 404, "no such file\n"},
