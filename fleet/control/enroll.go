@@ -348,10 +348,10 @@ func (c *Control) checkToken(st fleet.SignedToken, key string, now time.Time) (f
 }
 
 func (c *Control) finding(ctx context.Context, id fleet.NodeID, reason, hint, evidence string) {
-	if !c.once(string(id) + "/" + reason + "/" + evidence) {
+	attempt, err := c.att.current(ctx, id)
+	if !c.once(fmt.Sprintf("%s/%d/%s/%s", id, attempt, reason, evidence)) {
 		return
 	}
-	attempt, err := c.att.current(ctx, id)
 	if err == nil {
 		err = c.pub.publish(ctx, id, attempt, fleet.SourceControl, fleet.KindFinding, time.Now(), fleet.Problem{Reason: reason, Hint: hint, Evidence: evidence})
 	}

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -31,6 +32,8 @@ type granter struct {
 	mu     sync.Mutex
 	rules  map[string]ruleHeld  // by key
 	stacks map[string]stackHeld // by key
+	// bad says why stacks of the config bucket are not accepted, by key.
+	bad map[string]error
 }
 
 type ruleHeld struct {
@@ -47,7 +50,7 @@ type stackHeld struct {
 
 func newGranter(ctx context.Context, js jetstream.JetStream, c *Control) (*granter, error) {
 	t, err := openTable[images.GrantBundle](ctx, js, fleet.BucketGrant)
-	return &granter{c: c, table: t, wake: make(chan struct{}, 1), rules: map[string]ruleHeld{}, stacks: map[string]stackHeld{}}, err
+	return &granter{c: c, table: t, wake: make(chan struct{}, 1), rules: map[string]ruleHeld{}, stacks: map[string]stackHeld{}, bad: map[string]error{}}, err
 }
 
 // nudge asks for a look at the waiting nodes soon.
@@ -85,6 +88,7 @@ func (g *granter) setStack(key string, raw *json.RawMessage) {
 	defer g.mu.Unlock()
 	defer g.nudge()
 	delete(g.stacks, key)
+	delete(g.bad, key)
 	if raw == nil {
 		return
 	}
@@ -97,6 +101,7 @@ func (g *granter) setStack(key string, raw *json.RawMessage) {
 	}
 	if err != nil {
 		g.c.log.Warn("stack is not accepted", "key", key, "err", err)
+		g.bad[key] = err
 		return
 	}
 	g.stacks[key] = h
@@ -142,6 +147,24 @@ func (g *granter) stackOf(r images.Rule) (stackHeld, bool) {
 		}
 	}
 	return stackHeld{}, false
+}
+
+// withoutStack says why a rule gives nothing: its stack is not there, or is not
+// what an operator signed.
+func (g *granter) withoutStack(ctx context.Context, n fleet.NodeID, r images.Rule) {
+	g.mu.Lock()
+	why := g.bad[fleet.ConfigStack+r.Stacks[0].Hex()]
+	g.mu.Unlock()
+	names := fmt.Sprintf("rule %s names stack %s, ", r.ID, r.Stacks[0].Short())
+	switch {
+	case errors.Is(why, sign.ErrSignature):
+		g.c.finding(ctx, n, string(sign.ReasonSignature), "it is not what an operator signed: sign it again with ingot stack sign, and look at who put it into the fleet",
+			names+"which is refused: "+why.Error())
+	case why != nil:
+		g.c.finding(ctx, n, "stack-refused", "mend the stack, sign and assign it again", names+"which is refused: "+why.Error())
+	default:
+		g.c.finding(ctx, n, "stack-missing", "assign it again, with --stacks where it lies", names+"which the fleet does not hold")
+	}
 }
 
 // run looks at the waiting nodes when something changed, until ctx ends.
@@ -195,7 +218,7 @@ func (g *granter) grant(ctx context.Context, n fleet.NodeID, st fleet.Status) er
 	}
 	stack, ok := g.stackOf(rule.rule)
 	if !ok {
-		g.c.finding(ctx, n, "stack-missing", "publish it: ingot stack push", fmt.Sprintf("rule %s names stack %s, which the fleet does not hold", rule.rule.ID, rule.rule.Stacks[0].Short()))
+		g.withoutStack(ctx, n, rule.rule)
 		return nil
 	}
 	params, err := stack.manifest.ResolveParams(rule.rule.Params)

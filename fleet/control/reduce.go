@@ -134,6 +134,7 @@ var reducers = map[string]func(*fleet.Status, fleet.Event, time.Time){
 	fleet.KindFailed:  reduceProblem,
 	fleet.KindHandoff: reduceHandoff,
 	fleet.KindLayer:   reduceLayer,
+	fleet.KindFinding: reduceFinding,
 	fleet.KindBMCFailed: func(s *fleet.Status, e fleet.Event, now time.Time) {
 		note(s, now, "BMC: "+read[fleet.Problem](e).Evidence)
 	},
@@ -304,6 +305,19 @@ func reduceReport(s *fleet.Status, e fleet.Event, now time.Time) {
 func reduceWaiting(s *fleet.Status, _ fleet.Event, now time.Time) {
 	enter(s, fleet.PhaseWaiting, now)
 	s.Step = "waits"
+}
+
+// reduceFinding takes what control found: where a node waits for a grant, it is
+// why none comes.
+func reduceFinding(s *fleet.Status, e fleet.Event, now time.Time) {
+	d := read[fleet.Problem](e)
+	switch {
+	case e.Source != fleet.SourceControl || d.Reason == "":
+	case s.Phase == fleet.PhaseWaiting:
+		blame(s, d.Reason, d.Hint, now, d.Evidence)
+	default:
+		note(s, now, d.Reason+": "+d.Evidence)
+	}
 }
 
 func reduceAssigned(s *fleet.Status, e fleet.Event, now time.Time) {

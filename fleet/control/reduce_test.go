@@ -165,6 +165,9 @@ var lives = map[string]func(*life){
 		l.after(4*time.Minute).beat("b1", 1)
 		l.after(59*time.Second).beat("b1", 1).tick(2 * time.Second)
 	},
+	"stack-refused-by-control": func(l *life) {
+		toWaiting(l).event(fleet.SourceControl, "", 1, fleet.KindFinding, fleet.Problem{Reason: "signature-invalid", Hint: "h", Evidence: "rule n-1 names stack ab12, which is refused"})
+	},
 	"refused-and-granted-again": func(l *life) {
 		toWaiting(l).event(fleet.SourceAgent, "b1", 1, fleet.KindRefused, fleet.Problem{Reason: "signature-invalid", Hint: "h", Evidence: "refuse rule"})
 		l.event(fleet.SourceControl, "", 1, fleet.KindGranted, fleet.AssignedData{Stack: "hello:2"})
