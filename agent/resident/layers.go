@@ -24,7 +24,7 @@ const (
 	reasonBelow        = "layer-below"
 	reasonNoAnswer     = "no-answer"
 	reasonHostDegraded = "units-failed"
-	reasonHostUnknown  = "systemd-unknown"
+	reasonShutdown     = "shutdown"
 )
 
 // layers is the state of every layer of a stack. The order is from the lowest

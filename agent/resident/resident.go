@@ -89,6 +89,7 @@ func Run(ctx context.Context, opt Options) error {
 	link.Serve(r.commands())
 	r.say("resident: %s takes up stack %s (%s)", r.handoff.Node, r.handoff.Manifest.Ref(), r.handoff.StackDigest.Short())
 	r.run(ctx, link)
+	r.set(fleet.LayerHost, "host", fleet.LayerDown, reasonShutdown, "systemd stopped the resident agent", nil)
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
 	if err := link.Drain(flush); err != nil {

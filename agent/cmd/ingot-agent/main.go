@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/ingot-metal/ingot/agent"
 	"github.com/ingot-metal/ingot/agent/resident"
@@ -31,6 +33,8 @@ func main() {
 	case "vm":
 		err = vm.Run(ctx, slog.Default())
 	case "resident":
+		ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+		defer stop()
 		err = resident.Run(ctx, resident.Options{Log: slog.Default()})
 	default:
 		err = fmt.Errorf("role %.40q is not known; roles are agent, root, vm-root, vm and resident", role)
