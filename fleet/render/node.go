@@ -348,7 +348,7 @@ func Lines(s Style, lines []Line) string {
 func StatusLine(st fleet.Status) string {
 	s := cmp.Or(string(st.Phase), "unknown")
 	if st.Step != "" {
-		s += ", " + st.Step
+		s += ", " + cut(st.Step, 120)
 	}
 	if st.WaitingFor != "" {
 		s += ", waits for " + st.WaitingFor
@@ -357,12 +357,12 @@ func StatusLine(st fleet.Status) string {
 		s += ", reason " + st.Reason
 	}
 	if st.Reason != "" && len(st.Evidence) > 0 {
-		s += ": " + st.Evidence[len(st.Evidence)-1].Text
+		s += ": " + cut(st.Evidence[len(st.Evidence)-1].Text, 160)
 	}
 	if st.Hint != "" {
 		s += " (" + st.Hint + ")"
 	}
-	return Clean(s)
+	return cut(Clean(s), 400)
 }
 
 // EventLine is one event on one line.

@@ -113,7 +113,7 @@ func Brief(lines []Line) []Line {
 		if i+1 < len(lines) {
 			next = lines[i+1]
 		}
-		if l.Bad || !l.dull(next) {
+		if l.Bad && l.Kind != fleet.KindTFTP || !l.dull(next) {
 			out = append(out, l)
 		}
 	}
@@ -124,8 +124,12 @@ func (l Line) dull(next Line) bool {
 	switch {
 	case l.Kind == fleet.KindDHCP:
 		return next.Kind == fleet.KindDHCP && next.Source == l.Source
+	case l.Kind == fleet.KindTFTP:
+		return l.Step == next.Step // firmware asks for the size first and breaks off
 	case l.Kind == fleet.KindHTTP:
-		return strings.Contains(l.Text, "/blobs/")
+		return strings.Contains(l.Text, "/blobs/") || l.Step == "netboot.http."
+	case l.Kind == fleet.KindPower:
+		return l.Step == "bmc.power.read"
 	case l.Kind == fleet.KindStep:
 		return l.quiet && (l.Seconds < minor || next.Step == l.Step)
 	}
@@ -209,6 +213,19 @@ var tellers = map[string]func(fleet.Event) Line{
 	fleet.KindFailed:    tellProblem("failed"),
 	fleet.KindBMCFailed: tellProblem("BMC"),
 	fleet.KindLayer:     tellLayer,
+	fleet.KindFinding:   tellProblem("found"),
+	fleet.KindRedfish: func(e fleet.Event) Line {
+		d := read[fleet.ReportData](e)
+		return Line{Text: words("read over Redfish:", d.Summary), Seconds: d.Seconds}
+	},
+	fleet.KindCommand: func(e fleet.Event) Line {
+		d := read[fleet.CommandData](e)
+		l := Line{Step: "command." + d.Verb, Text: words("command", d.Verb+":", d.Text, d.Reason), Bad: !d.OK}
+		if d.Evidence != "" {
+			l.Text += ": " + d.Evidence
+		}
+		return l
+	},
 }
 
 func tell(e fleet.Event) Line {
