@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/ingot-metal/ingot/fleet"
 	"github.com/ingot-metal/ingot/fleet/bus"
@@ -19,6 +22,8 @@ import (
 	"github.com/ingot-metal/ingot/fleet/render"
 	"github.com/ingot-metal/ingot/images"
 	"github.com/ingot-metal/ingot/images/sign"
+	"github.com/ingot-metal/ingot/images/stack"
+	"github.com/ingot-metal/ingot/images/store"
 	"github.com/ingot-metal/ingot/qemu-tests/scenario"
 )
 
@@ -117,20 +122,94 @@ func (r *run) tampered(ctx context.Context, o scenario.Outcome) (fleet.StackEntr
 	return e, nil
 }
 
+// consoleRefuses assigns the tampered stack from a layout, as an operator would
+// who was given one.
 func (r *run) consoleRefuses(ctx context.Context, o scenario.Outcome) (string, error) {
 	e, err := r.tampered(ctx, o)
 	if err != nil {
 		return "", err
 	}
-	_, err = r.client.PutStack(ctx, e)
-	var refused *operator.RefusedError
+	layout, err := os.MkdirTemp(r.o.Out, "tampered-*")
+	if err != nil {
+		return "", fmt.Errorf("make a layout: %w", err)
+	}
+	defer os.RemoveAll(layout)
+	if err := tamperedLayout(filepath.Join(r.o.Build, "stacks"), layout, e); err != nil {
+		return "", err
+	}
+	err = r.ingot(ctx, "assign", o.Name, string(e.Digest), "--stacks", layout, "--param", "nonce="+o.Nonce)
+	var said *scenario.CommandError
 	switch {
 	case err == nil:
 		return "", errors.New("it was taken")
-	case !errors.As(err, &refused) || refused.Reason != reasonSignature:
-		return "", fmt.Errorf("it was refused, but for another reason: %w", err)
+	case !errors.As(err, &said) || said.Code() != refusedCode || !strings.Contains(said.Said, reasonSignature):
+		return "", fmt.Errorf("it was refused, but not with exit code %d for the reason %s: %w", refusedCode, reasonSignature, err)
 	}
-	return refused.Error(), nil
+	return said.Said, nil
+}
+
+// refusedCode is the exit code of `ingot` for what was refused.
+const refusedCode = 5
+
+// tamperedLayout makes an OCI layout at to with the stacks of from, in which e
+// stands for the manifest that it was made of.
+func tamperedLayout(from, to string, e fleet.StackEntry) error {
+	in, err := store.Open(from)
+	if err != nil {
+		return err
+	}
+	out, err := store.Open(to)
+	if err != nil {
+		return err
+	}
+	all, err := in.Artifacts(stack.ArtifactType)
+	if err != nil {
+		return err
+	}
+	changed := false
+	for _, a := range all {
+		// The first two layers are the signed manifest and its delegations.
+		for i := range a.Layers[:2] {
+			b, err := in.Read(images.Digest(a.Layers[i].Digest), 1<<20)
+			if err != nil {
+				return err
+			}
+			var env images.Envelope
+			if i == 0 && json.Unmarshal(b, &env) == nil && differing(env.Payload, e.Stack.Payload) == 1 {
+				changed = true
+				if b, err = json.Marshal(e.Stack); err != nil {
+					return fmt.Errorf("write the tampered manifest: %v", err)
+				}
+			}
+			d, n, err := out.Put(bytes.NewReader(b))
+			if err != nil {
+				return err
+			}
+			a.Layers[i].Digest, a.Layers[i].Size = digest.Digest(d), n
+		}
+		if _, err := out.PutArtifact(a); err != nil {
+			return err
+		}
+	}
+	if !changed {
+		return fmt.Errorf("make a tampered layout: %s does not hold the manifest", from)
+	}
+	return nil
+}
+
+// differing counts the bytes in which two texts of one length differ; -1 says
+// that their lengths do.
+func differing(a, b []byte) int {
+	if len(a) != len(b) {
+		return -1
+	}
+	n := 0
+	for i := range a {
+		if a[i] != b[i] {
+			n++
+		}
+	}
+	return n
 }
 
 // controlRefuses writes the tampered stack past the console's check, assigns
@@ -165,7 +244,7 @@ func (r *run) controlRefuses(ctx context.Context, o scenario.Outcome) (string, e
 		return "", err
 	}
 	st, err := r.job().Await(ctx, o.Name, "refused by control", func(st fleet.Status) bool {
-		return st.Attempt > o.Status.Attempt && st.Phase == fleet.PhaseWaiting && st.Reason != ""
+		return st.Attempt > o.Status.Attempt && st.Phase == fleet.PhaseWaiting && st.Reason == reasonSignature
 	})
 	if err != nil {
 		return "", err

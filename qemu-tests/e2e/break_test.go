@@ -59,19 +59,6 @@ func TestTamper(t *testing.T) {
 	}
 }
 
-func differing(a, b []byte) int {
-	if len(a) != len(b) {
-		return -1
-	}
-	n := 0
-	for i := range a {
-		if a[i] != b[i] {
-			n++
-		}
-	}
-	return n
-}
-
 func TestDegradedVM(t *testing.T) {
 	down := fleet.Layer{Layer: fleet.LayerVM, Name: "vm0", State: fleet.LayerDown}
 	for _, tt := range []struct {

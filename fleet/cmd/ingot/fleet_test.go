@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ingot-metal/ingot/fleet"
+	"github.com/ingot-metal/ingot/fleet/serve"
+	"github.com/ingot-metal/ingot/images"
+	"github.com/ingot-metal/ingot/images/sign"
+	"github.com/ingot-metal/ingot/images/stack"
+	"github.com/ingot-metal/ingot/images/store"
+)
+
+// startFleet runs a real serve, without a boot server, that expects r1u1.
+func startFleet(t *testing.T) (contextFile string) {
+	t.Helper()
+	dir := t.TempDir()
+	machines := filepath.Join(dir, "machines.json")
+	if err := os.WriteFile(machines, []byte(`{"machines":[{"name":"r1u1","rack":"r1","unit":1,"serial":"S1","macs":["52:54:00:01:01:01"]}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	lines, done := make(chan string, 16), make(chan error, 1)
+	go func() {
+		done <- serve.Run(ctx, serve.Config{
+			Lab: true, Data: filepath.Join(dir, "data"), Keys: filepath.Join(dir, "keys"), Policy: "open",
+			Listen: "127.0.0.1:0", Machines: machines, Ready: func(l string) { lines <- l },
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("serve ends: %v", err)
+		}
+	})
+	for {
+		select {
+		case l := <-lines:
+			if path, ok := strings.CutPrefix(l, "context   "); ok {
+				return path
+			}
+		case err := <-done:
+			done <- nil
+			t.Fatalf("serve ends: %v", err)
+		case <-time.After(30 * time.Second):
+			t.Fatal("serve is not ready after 30 s")
+		}
+	}
+}
+
+// layout makes an OCI layout with one small stack, signed by new keys.
+func layout(t *testing.T, keys string) string {
+	t.Helper()
+	k, err := sign.OpenOrCreate(keys, true, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, n, err := s.Put(bytes.NewReader([]byte("kernel")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := images.Artifact{Digest: d, SizeBytes: n, MediaType: "a/b", Name: "k"}
+	m := images.Manifest{Schema: images.ManifestSchema, Name: "tiny", Version: "1", Arch: "amd64", Deadline: images.Duration(time.Minute),
+		Boot: images.Boot{Kernel: a, Initrds: []images.Artifact{a}}, Params: map[string]images.Param{"nonce": {Type: "string"}}}
+	if _, err := stack.Add(s, m, k); err != nil {
+		t.Fatal(err)
+	}
+	return s.Dir()
+}
+
+func TestAgainstARealFleet(t *testing.T) {
+	env := map[string]string{"INGOT_CONTEXT": startFleet(t)}
+	if st, err := os.Stat(env["INGOT_CONTEXT"]); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("the context file: %v, %v; want mode 0600", st.Mode(), err)
+	}
+	keys := filepath.Join(filepath.Dir(filepath.Dir(env["INGOT_CONTEXT"])), "keys")
+	ours, theirs := layout(t, keys), layout(t, t.TempDir())
+	for _, tt := range []struct {
+		line string
+		code int
+		want string // in stdout, or in stderr when the code is not 0
+	}{
+		{"node list", exitOK, "r1u1"},
+		{"node show 52-54-00-01-01-01", exitOK, "rack r1, unit 1"},
+		{"node show s1 -o yaml", exitOK, "name: r1u1"},
+		{"node show r9u9", exitNotFound, "known: r1u1"},
+		{"node events r1u1", exitOK, ""},
+		{"node power on r1u1 --via redfish", exitRefused, "refused"},
+		{"node vm stop r1u1 vm0", exitNotFound, "not seen yet"},
+		{"node wait r1u1 --for running --timeout 300ms", exitTimeout, "deadline"},
+		{"stack list --fleet", exitOK, "STACK"},
+		{"stack show tiny --stacks " + ours + " --keys " + keys, exitOK, "by an operator of these keys"},
+		{"stack show tiny --stacks " + theirs + " --keys " + keys, exitOK, "NO: "},
+		{"assign r1u1 other --stacks " + ours, exitNotFound, "known: tiny:1"},
+		{"assign r1u1 tiny --stacks " + theirs, exitRefused, "signature-invalid"},
+		{"assign r1u1 tiny --stacks " + ours, exitFailed, "power it on"},
+		{"stack list --fleet -o json", exitOK, `"ref": "tiny:1"`},
+		{"stack sign tiny --stacks " + theirs + " --keys " + keys, exitOK, "just now"},
+		{"assign r1u1 tiny --stacks " + theirs, exitFailed, "power it on"},
+	} {
+		code, stdout, stderr := try(t, env, strings.Fields(tt.line)...)
+		said := stdout
+		if tt.code != exitOK {
+			said = stderr
+		}
+		if code != tt.code || !strings.Contains(said, tt.want) {
+			t.Errorf("ingot %s = %d, stdout %q, stderr %q; want %d and %q", tt.line, code, stdout, stderr, tt.code, tt.want)
+		}
+	}
+}
+
+func TestNodeListAsJSON(t *testing.T) {
+	env := map[string]string{"INGOT_CONTEXT": startFleet(t)}
+	_, stdout, _ := try(t, env, "node", "list", "-o", "json")
+	var nodes []struct {
+		Machine fleet.Machine `json:"machine"`
+	}
+	if err := json.Unmarshal([]byte(stdout), &nodes); err != nil || len(nodes) != 1 || nodes[0].Machine.Name != "r1u1" {
+		t.Errorf("ingot node list -o json = %q, %v; want the one machine", stdout, err)
+	}
+}
