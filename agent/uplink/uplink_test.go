@@ -39,7 +39,7 @@ func accept(fleet.EnrollRequest) fleet.EnrollReply {
 	return fleet.EnrollReply{State: fleet.EnrollAccepted, Node: "n-test", Attempt: 7}
 }
 
-func (r *registrar) serve(t *testing.T, nc *nats.Conn) {
+func (r *registrar) serve(t testing.TB, nc *nats.Conn) {
 	t.Helper()
 	_, err := nc.Subscribe(string(fleet.SubjectEnroll), func(m *nats.Msg) {
 		var req fleet.EnrollRequest

@@ -194,7 +194,7 @@ func (s *Server) options(host string, port int, t *tls.Config, secret string) *s
 	return &server.Options{
 		ServerName: "ingot", Host: host, Port: port,
 		NoSigs: true, NoLog: true,
-		TLSConfig: t, TLSTimeout: 20, AuthTimeout: 20,
+		TLSConfig: t, TLSTimeout: 20, AuthTimeout: 8,
 		AlwaysEnableNonce: true,
 		Accounts:          []*server.Account{ingot, nodes, auth, sys},
 		SystemAccount:     accountSYS,
