@@ -90,6 +90,7 @@ func (r *resident) keepNetwork(ctx context.Context) {
 }
 
 func (r *resident) networkIs(n *host.Network) {
+	r.firstLease.Do(func() { close(r.online) })
 	r.say("network: %s %s via DHCP (server %s)", n.Interface, n.Addr, n.ServerID)
 	if err := r.layers.learn(fleet.LayerHost, "host", map[string]string{"address": n.Addr.Addr().String(), "nic": n.Interface}); err != nil {
 		r.say("%v", err)

@@ -50,6 +50,10 @@ type resident struct {
 	layers  *layers
 	// kvmLoaded is closed when the hypervisor's modules are loaded, or never will be.
 	kvmLoaded chan struct{}
+	// online is closed by the first lease: before it, asking for the bus only
+	// lengthens the pauses between tries.
+	online     chan struct{}
+	firstLease sync.Once
 	started   time.Time
 	// vms are the processes that operators may stop, by the VM's name.
 	vms sync.Map
@@ -64,7 +68,7 @@ func Run(ctx context.Context, opt Options) error {
 	if opt.Dir == "" {
 		opt.Dir = "/run/ingot"
 	}
-	r := &resident{opt: opt, log: opt.Log, kvmLoaded: make(chan struct{}), started: time.Now()}
+	r := &resident{opt: opt, log: opt.Log, kvmLoaded: make(chan struct{}), online: make(chan struct{}), started: time.Now()}
 	var err error
 	if r.handoff, err = takeHandoff(filepath.Join(opt.Dir, "handoff.json")); err != nil {
 		return fmt.Errorf("resident: %w", err)
@@ -188,6 +192,11 @@ func (r *resident) connect(ctx context.Context, link *uplink.Uplink) {
 				r.say("bus: waits: %s", what)
 			}
 		},
+	}
+	select {
+	case <-r.online:
+	case <-ctx.Done():
+		return
 	}
 	for {
 		reply, err := link.Connect(ctx, target)
