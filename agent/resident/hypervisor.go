@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -29,6 +30,7 @@ func (r *resident) runHypervisor(ctx context.Context) {
 		return
 	}
 	kind := m.Hypervisor.Kind
+	start := time.Now()
 	flag, module, err := virtualization("/proc/cpuinfo")
 	if err == nil {
 		err = r.modules.Load(ctx, module, "tun")
@@ -42,6 +44,10 @@ func (r *resident) runHypervisor(ctx context.Context) {
 		r.set(fleet.LayerHypervisor, kind, fleet.LayerDown, reasonKVM, err.Error(), nil)
 		return
 	}
+	for _, l := range r.modules.Loads() {
+		r.log.Info("module", "name", l.Name, "ms", l.Took.Milliseconds())
+	}
+	r.log.Info("hypervisor", "ms", time.Since(start).Milliseconds())
 	r.set(fleet.LayerHypervisor, kind, fleet.LayerUp, "", "", map[string]string{"boot_id": r.bootID, "cpu_flag": flag, "module": module})
 	var wg sync.WaitGroup
 	for i, vm := range m.VMs {

@@ -89,7 +89,7 @@ func (ls *layers) set(name fleet.LayerName, which string, s fleet.LayerState, re
 	}
 	ls.change(i, s, reason, evidence, facts)
 	if s == fleet.LayerDown {
-		ls.cover(i)
+		ls.cover(i, ls.list[i])
 	}
 	return nil
 }
@@ -107,12 +107,13 @@ func (ls *layers) learn(name fleet.LayerName, which string, facts map[string]str
 	return nil
 }
 
-// cover makes unknown what stands on layer i, however far up.
-func (ls *layers) cover(i int) {
+// cover makes unknown what stands on layer i, however far up, because of the
+// layer that is down.
+func (ls *layers) cover(i int, down fleet.Layer) {
 	for j := range ls.list {
 		if ls.on[j] == i {
-			ls.change(j, fleet.LayerUnknown, reasonBelow, fmt.Sprintf("%s %s is down", ls.list[i].Layer, ls.list[i].Name), nil)
-			ls.cover(j)
+			ls.change(j, fleet.LayerUnknown, reasonBelow, fmt.Sprintf("%s %s is down", down.Layer, down.Name), nil)
+			ls.cover(j, down)
 		}
 	}
 }

@@ -159,7 +159,7 @@ func (b *builder) parts(ctx context.Context) (images.Manifest, error) {
 		Schema: images.ManifestSchema, Name: b.Name, Version: b.Version, Arch: "amd64",
 		Boot: images.Boot{
 			Kernel: kernelFile, Initrds: []images.Artifact{rootInitrd}, Root: &root,
-			Cmdline: "console=tty0 console=ttyS0,115200 quiet loglevel=4 panic=30 no_timer_check net.ifnames=0 systemd.show_status=no systemd.log_target=journal systemd.journald.forward_to_console=no",
+			Cmdline: "console=tty0 console=ttyS0,115200 quiet loglevel=4 panic=30 no_timer_check net.ifnames=0 systemd.tty.term.console=dumb systemd.show_status=no",
 		},
 		Params:     map[string]images.Param{"nonce": {Type: "string", MaxLength: 128}},
 		Hypervisor: &images.Hypervisor{Kind: "kvm"},
