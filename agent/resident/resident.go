@@ -54,7 +54,7 @@ type resident struct {
 	// lengthens the pauses between tries.
 	online     chan struct{}
 	firstLease sync.Once
-	started   time.Time
+	started    time.Time
 	// vms are the processes that operators may stop, by the VM's name.
 	vms sync.Map
 }
