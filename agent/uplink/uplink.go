@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -205,6 +206,9 @@ func checkEvent(e fleet.Event) error {
 	// Room for the node ID, the numbers and the header.
 	if len(b) > fleet.MaxMessageBytes-1024 {
 		return fmt.Errorf("event is %d bytes, at most %d fit", len(b), fleet.MaxMessageBytes-1024)
+	}
+	if strings.Contains(e.Kind+".", "..") {
+		return fmt.Errorf("event: kind %.80q is no subject", e.Kind)
 	}
 	_, err = fleet.ParseEvent(b)
 	return err

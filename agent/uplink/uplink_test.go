@@ -322,8 +322,10 @@ func TestRefusedBeforeTheSpool(t *testing.T) {
 	if err := u.Publish(fleet.SourceResident, fleet.KindLayer, nil); err == nil {
 		t.Error("an agent speaks for the resident")
 	}
-	if err := u.Publish(fleet.SourceAgent, "two words", nil); err == nil {
-		t.Error("a malformed kind is let in: it would block all behind it")
+	for _, kind := range []string{"two words", "a..b", "a.", ">", ""} {
+		if err := u.Publish(fleet.SourceAgent, kind, nil); err == nil {
+			t.Errorf("the kind %q is let in: it would block all behind it", kind)
+		}
 	}
 	if err := u.Publish(fleet.SourceAgent, fleet.KindStep, strings.Repeat("x", fleet.MaxMessageBytes)); err == nil {
 		t.Error("an event too large for the bus is let in")
