@@ -28,11 +28,17 @@
 // has no CONSUMER.*, no STREAM.* and no $SRV. A grant's republished copy is a
 // hint: the value is fetched. A command without a valid signature is nothing.
 //
+// Nodes and control live in two NATS accounts, and only the subjects above
+// cross between them. With one account a node could write any key of any bucket
+// by naming the key's subject as the reply of a publish: JetStream sends its
+// acknowledgement there, and asks no permission for it.
+//
 // # Enrolment
 //
 // Per boot the agent makes an nkey and connects twice. As the user [UserEnroll]
 // it may only ask [SubjectEnroll]; the answer allots its node ID. As the user
 // [UserNode], with the same nkey, it has the laws above. The resident agent
 // does the same with a key of its own and a [HandoffToken] that the agent's key
-// signed before the jump.
+// signed before the jump. Who asks is known by the server's word for the
+// connection, never by what the request says.
 package fleet
