@@ -53,7 +53,7 @@ func newRegistry(ctx context.Context, js jetstream.JetStream) (*registry, error)
 		return nil, err
 	}
 	return &registry{
-		nodes: nodes, aliases: table[aliasRecord]{nodes.kv},
+		nodes: nodes, aliases: table[aliasRecord](nodes),
 		byID: map[fleet.NodeID]known{}, byKey: map[string]fleet.NodeID{},
 		byAlias: map[string]fleet.NodeID{}, machines: map[string]fleet.Machine{},
 	}, nil

@@ -52,8 +52,9 @@ type Client struct {
 	async error // the last violation that the bus reported
 }
 
-// Connect opens the bus that oc names.
-func Connect(oc fleet.OperatorContext) (*Client, error) {
+// Connect opens the bus that oc names. lost, which may be nil, is told when the
+// bus goes away; the client comes back by itself.
+func Connect(oc fleet.OperatorContext, lost func(error)) (*Client, error) {
 	c := &Client{oc: oc}
 	if len(oc.SigningKey) == ed25519.SeedSize {
 		c.key = ed25519.NewKeyFromSeed(oc.SigningKey)
@@ -63,6 +64,10 @@ func Connect(oc fleet.OperatorContext) (*Client, error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.async = err
+	}), nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+		if err != nil && lost != nil {
+			lost(err)
+		}
 	}))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrUnreachable, err)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -247,9 +246,6 @@ func (c *Client) Status(ctx context.Context, n fleet.NodeID) (fleet.Status, erro
 	return s, nil
 }
 
-// errStop ends a watch without an error.
-var errStop = errors.New("stop")
-
 // WatchStatus calls see with every status as it stands and as it changes, until
 // see says that it has seen enough.
 func (c *Client) WatchStatus(ctx context.Context, see func(fleet.Status) (enough bool, err error)) error {
@@ -282,140 +278,6 @@ func (c *Client) WatchStatus(ctx context.Context, see func(fleet.Status) (enough
 			}
 		}
 	}
-}
-
-// Record is an event with the time at which the bus took it.
-type Record struct {
-	fleet.Event
-	Received time.Time `json:"received"`
-}
-
-// eventSubjects are where the events of a node stand: under its ID, and under
-// the keys of its MACs, from the time when it was only seen.
-func eventSubjects(n fleet.NodeID, macs []string) []string {
-	out := []string{"ingot.ev." + string(n) + ".>"}
-	for _, m := range macs {
-		if k, err := fleet.MACKey(m); err == nil && k != n {
-			out = append(out, "ingot.ev."+string(k)+".>")
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-// Events returns the stored events of a server, in the order of the bus.
-func (c *Client) Events(ctx context.Context, t Target) ([]Record, error) {
-	var out []Record
-	err := c.events(ctx, t, false, func(r Record) error {
-		out = append(out, r)
-		return nil
-	})
-	return out, err
-}
-
-// FollowEvents calls see with the stored events of a server and then with those
-// that come, until ctx ends.
-func (c *Client) FollowEvents(ctx context.Context, t Target, see func(Record) error) error {
-	return c.events(ctx, t, true, see)
-}
-
-func (t Target) subjects() []string {
-	var macs []string
-	var out []string
-	if t.Machine != nil {
-		macs = append(macs, t.Machine.MACs...)
-	}
-	if t.Status != nil {
-		macs = append(macs, t.Status.MACs...)
-		return eventSubjects(t.Status.Node, macs)
-	}
-	for _, m := range macs {
-		if k, err := fleet.MACKey(m); err == nil {
-			out = append(out, "ingot.ev."+string(k)+".>")
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-func (c *Client) events(ctx context.Context, t Target, follow bool, see func(Record) error) error {
-	subjects := t.subjects()
-	if len(subjects) == 0 {
-		return nil
-	}
-	cons, err := c.js.OrderedConsumer(ctx, fleet.StreamEvents, jetstream.OrderedConsumerConfig{FilterSubjects: subjects})
-	if err != nil {
-		return c.explain(fmt.Errorf("read events of %s: %w", t.Name(), err))
-	}
-	pending := uint64(1)
-	if i, err := cons.Info(ctx); err == nil {
-		pending = i.NumPending
-	}
-	if pending == 0 && !follow {
-		return nil
-	}
-	it, err := cons.Messages()
-	if err != nil {
-		return c.explain(fmt.Errorf("read events of %s: %w", t.Name(), err))
-	}
-	defer it.Stop()
-	stop := context.AfterFunc(ctx, it.Stop)
-	defer stop()
-	for {
-		m, err := it.Next()
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			return c.explain(fmt.Errorf("read events of %s: %w", t.Name(), err))
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return fmt.Errorf("read events of %s: %w", t.Name(), err)
-		}
-		// A node wrote this: what is no event is passed over, as control does.
-		if e, err := fleet.ParseEvent(m.Data()); err == nil {
-			switch err := see(Record{Event: e, Received: meta.Timestamp}); {
-			case errors.Is(err, errStop):
-				return nil
-			case err != nil:
-				return err
-			}
-		}
-		if meta.NumPending == 0 && !follow {
-			return nil
-		}
-	}
-}
-
-// Plain returns the events of records.
-func Plain(records []Record) []fleet.Event {
-	out := make([]fleet.Event, len(records))
-	for i, r := range records {
-		out[i] = r.Event
-	}
-	return out
-}
-
-// Aligned returns the events of records with the times of each boot moved onto
-// the bus's clock: a server's own may stand a second, or years, beside it. What
-// the quickest message of a boot took on its way is taken for no time.
-func Aligned(records []Record) []fleet.Event {
-	offset := map[string]time.Duration{}
-	for _, r := range records {
-		if r.BootID == "" || r.Received.IsZero() {
-			continue
-		}
-		d := r.Received.Sub(r.Time)
-		if o, ok := offset[r.BootID]; !ok || d < o {
-			offset[r.BootID] = d
-		}
-	}
-	out := Plain(records)
-	for i := range out {
-		out[i].Time = out[i].Time.Add(offset[out[i].BootID])
-	}
-	return out
 }
 
 // Same says whether a status is this server's: by ID, by machine, or by MAC

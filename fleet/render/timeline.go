@@ -261,7 +261,11 @@ func tellNetboot(e fleet.Event) Line {
 		size = Size(d.SizeBytes)
 	}
 	if d.File != "" {
-		l.Step += "." + d.File[strings.LastIndex(d.File, "/")+1:]
+		name := d.File[strings.LastIndex(d.File, "/")+1:]
+		if strings.Contains(d.File, "/blobs/") {
+			name = "blob-" + short(name)
+		}
+		l.Step += "." + name
 	} else if d.Step != "" {
 		l.Step += "." + d.Step
 	}
@@ -320,7 +324,11 @@ func tellProblem(what string) func(fleet.Event) Line {
 func tellLayer(e fleet.Event) Line {
 	d := read[fleet.Layer](e)
 	l := Line{Step: string(d.Layer) + "." + string(d.State), Bad: d.State == fleet.LayerDown}
-	l.Text = words(string(d.Layer), d.Name, string(d.State))
+	name := d.Name
+	if name == string(d.Layer) {
+		name = ""
+	}
+	l.Text = words(string(d.Layer), name, string(d.State))
 	if d.Reason != "" {
 		l.Text += ": " + d.Reason
 	}

@@ -253,8 +253,18 @@ func (s *server) bootServer() (*netboot.Server, error) {
 		UndionlyKPXE: netboot.File{Path: s.Undionly}, SNPOnlyEFI: netboot.File{Path: s.SNPOnly},
 		Kernel: netboot.File{Path: s.Kernel}, Initramfs: netboot.File{Path: s.Initramfs}, Trust: netboot.File{Bytes: trust},
 		Known: known, Observe: s.control.Observe, Mounts: mounts, Logger: s.Log,
-		RivalWait: s.rivalWait(),
+		RivalWait: s.rivalWait(), Cmdline: s.cmdline(),
 	})
+}
+
+// cmdline is the agent's kernel command line. A busy machine that emulates
+// another delays its timer interrupts, and the kernel's check of them panics.
+func (s *server) cmdline() []netboot.Param {
+	c := netboot.DefaultCmdline()
+	if s.Lab {
+		c = append(c, netboot.Param{Key: "no_timer_check"})
+	}
+	return c
 }
 
 // rivalWait leaves the look for another DHCP server out in the lab, whose

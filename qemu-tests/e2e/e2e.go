@@ -135,7 +135,7 @@ func (r *run) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.client, err = operator.Connect(oc)
+	r.client, err = operator.Connect(oc, nil)
 	return err
 }
 

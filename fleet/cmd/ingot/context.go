@@ -91,7 +91,7 @@ func (a *app) connect(ctx context.Context) (*operator.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return operator.Connect(oc)
+	return operator.Connect(oc, a.lost)
 }
 
 // labClient opens the fleet of a lab.
@@ -100,5 +100,8 @@ func (a *app) labClient(ctx context.Context, name string) (*operator.Client, err
 	if err != nil {
 		return nil, err
 	}
-	return operator.Connect(oc)
+	return operator.Connect(oc, a.lost)
 }
+
+// lost tells that the bus went away; the client tries again by itself.
+func (a *app) lost(err error) { a.progress("the bus went away (%v); trying again, Ctrl-C ends", err) }
