@@ -191,8 +191,11 @@ func pick(all []Target, name string) (Target, error) {
 }
 
 func (t Target) is(name string) bool {
+	if name == "" {
+		return false
+	}
 	if s := t.Status; s != nil {
-		if string(s.Node) == name || s.Name == name || name != "" && (strings.EqualFold(s.Serial, name) || strings.EqualFold(s.UUID, name)) {
+		if string(s.Node) == name || s.Name == name || strings.EqualFold(s.Serial, name) || strings.EqualFold(s.UUID, name) {
 			return true
 		}
 		if slices.ContainsFunc(s.MACs, func(m string) bool { return sameMAC(m, name) }) {
@@ -200,7 +203,7 @@ func (t Target) is(name string) bool {
 		}
 	}
 	if m := t.Machine; m != nil {
-		return m.Name == name || name != "" && (strings.EqualFold(m.Serial, name) || strings.EqualFold(m.UUID, name)) ||
+		return m.Name == name || strings.EqualFold(m.Serial, name) || strings.EqualFold(m.UUID, name) ||
 			slices.ContainsFunc(m.MACs, func(x string) bool { return sameMAC(x, name) })
 	}
 	return false
