@@ -70,7 +70,7 @@ func newControlled(t *testing.T, change func(*Config)) *controlled {
 		t.Fatal(err)
 	}
 	if c.op, err = operator.Connect(fleet.OperatorContext{Bus: c.bus.Trust(), Seed: seed, SigningKey: c.ring.Operator.Seed(),
-		Delegations: c.ring.Delegations, Roots: [][]byte{c.ring.Root}}); err != nil {
+		Delegations: c.ring.Delegations, Roots: [][]byte{c.ring.Root}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.op.Close)
