@@ -268,7 +268,8 @@ func (s *server) makePlan(context.Context) error {
 }
 
 func (s *server) fetch(ctx context.Context) error {
-	var begin time.Time
+	begin := time.Now()
+	began := begin
 	f := fetch.New(fetch.Options{
 		Base: s.trust.HTTP,
 		Progress: func(a images.Artifact, done int64) {
@@ -276,7 +277,8 @@ func (s *server) fetch(ctx context.Context) error {
 			if done < a.SizeBytes {
 				return
 			}
-			data := fleet.FetchData{Name: a.Name, Digest: string(a.Digest), DoneBytes: done, TotalBytes: a.SizeBytes, Seconds: time.Since(begin).Seconds()}
+			data := fleet.FetchData{Name: a.Name, Digest: string(a.Digest), DoneBytes: done, TotalBytes: a.SizeBytes, Seconds: time.Since(began).Seconds()}
+			began = time.Now() // of the next file
 			if err := s.up.Publish(fleet.SourceAgent, fleet.KindFetch, data); err != nil {
 				s.say("fetch: %v", err)
 			}
@@ -285,7 +287,6 @@ func (s *server) fetch(ctx context.Context) error {
 			s.say("fetch: %s: %v; again in %v", a.Name, err, pause)
 		},
 	})
-	begin = time.Now()
 	t, err := assemble(ctx, f, s.plan, stackDir)
 	var digest *fetch.DigestError
 	switch {

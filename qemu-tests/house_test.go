@@ -6,8 +6,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
+	"io/fs"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -141,5 +146,65 @@ func TestPackagesAreDocumented(t *testing.T) {
 				t.Errorf("%s: a package is not called %s", p.ImportPath, bad)
 			}
 		}
+	}
+}
+
+// Budgets of the house: what a reader can hold at once.
+const (
+	mostFileLines     = 500
+	mostFunctionLines = 40
+	// A few functions read better whole; more than this share does not.
+	mostLongShare   = 0.03
+	neverLines      = 80
+	mostFolderDepth = 3 // below a tree
+)
+
+// TestBudgets reads the sources: files, functions, folders, init functions.
+func TestBudgets(t *testing.T) {
+	var functions, long int
+	fset := token.NewFileSet()
+	for _, tree := range line {
+		err := filepath.WalkDir(filepath.Join("..", tree), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
+				return err
+			}
+			if depth := strings.Count(filepath.Dir(path), string(filepath.Separator)) - 1; depth > mostFolderDepth {
+				t.Errorf("%s: %d folders deep, at most %d", path, depth, mostFolderDepth)
+			}
+			f, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
+			if err != nil {
+				return err
+			}
+			test := strings.HasSuffix(path, "_test.go")
+			if n := fset.Position(f.End()).Line; n > mostFileLines && !test {
+				t.Errorf("%s: %d lines, at most %d", path, n, mostFileLines)
+			}
+			for _, decl := range f.Decls {
+				fn, ok := decl.(*ast.FuncDecl)
+				if !ok || test {
+					continue
+				}
+				if fn.Name.Name == "init" && fn.Recv == nil {
+					t.Errorf("%s: init function", fset.Position(fn.Pos()))
+				}
+				functions++
+				n := fset.Position(fn.End()).Line - fset.Position(fn.Pos()).Line + 1
+				if n > mostFunctionLines {
+					long++
+				}
+				if n > neverLines {
+					t.Errorf("%s: %s is %d lines, at most %d", fset.Position(fn.Pos()), fn.Name.Name, n, neverLines)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	share := float64(long) / float64(functions)
+	t.Logf("%d functions, %.1f %% over %d lines (at most %.0f %%)", functions, 100*share, mostFunctionLines, 100*mostLongShare)
+	if functions < 500 || share > mostLongShare {
+		t.Errorf("%d of %d functions are longer than %d lines, at most %.0f %%", long, functions, mostFunctionLines, 100*mostLongShare)
 	}
 }
