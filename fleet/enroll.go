@@ -175,6 +175,9 @@ type BMC struct {
 	Address string `json:"address,omitempty"`
 	Redfish string `json:"redfish,omitempty"`
 	IPMI    string `json:"ipmi,omitempty"`
+	// CAPEM is what the BMC's certificate must be, or chain to; the system's
+	// roots when empty. Most BMCs have one of their own making: pin it here.
+	CAPEM string `json:"ca_pem,omitempty"`
 }
 
 // StackEntry is a signed manifest in the config bucket.

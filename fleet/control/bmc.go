@@ -127,7 +127,7 @@ func (b *bmcs) redfish(bmc fleet.BMC, timeout time.Duration) (redfish.Options, b
 	if url == "" && bmc.Address != "" {
 		url = "https://" + bmc.Address
 	}
-	return redfish.Options{URL: url, User: b.c.cfg.BMCUser, Password: b.c.cfg.BMCPassword, Insecure: b.c.cfg.BMCInsecure, Timeout: timeout}, url != ""
+	return redfish.Options{URL: url, User: b.c.cfg.BMCUser, Password: b.c.cfg.BMCPassword, CA: []byte(bmc.CAPEM), Timeout: timeout}, url != ""
 }
 
 func (b *bmcs) ipmi(bmc fleet.BMC, timeout time.Duration) (ipmi.Options, bool) {

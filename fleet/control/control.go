@@ -38,8 +38,6 @@ type Config struct {
 	// BMCUser and BMCPassword are the one account that control uses.
 	BMCUser     string
 	BMCPassword hardware.Secret
-	// BMCInsecure takes any certificate of a BMC: the lab's are self-signed.
-	BMCInsecure bool
 	// BMCEvery is how often the power of known BMCs is read; 10 s when zero,
 	// never when negative.
 	BMCEvery time.Duration

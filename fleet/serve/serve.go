@@ -109,7 +109,7 @@ func (s *server) run(ctx context.Context) (err error) {
 	}
 	if s.control, err = control.Start(ctx, control.Config{
 		Bus: s.bus, Roots: s.keys.Roots(), Reconciler: s.keys.Reconciler, Delegations: s.keys.Delegations,
-		Policy: control.Policy(s.Policy), BMCUser: account.User, BMCPassword: account.Password, BMCInsecure: s.Lab, Log: s.Log,
+		Policy: control.Policy(s.Policy), BMCUser: account.User, BMCPassword: account.Password, Log: s.Log,
 	}); err != nil {
 		return err
 	}

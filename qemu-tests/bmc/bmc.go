@@ -2,6 +2,7 @@ package bmc
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -79,6 +80,7 @@ type BMC struct {
 	watchdog watchdog
 	sessions sessions
 	redfish  map[string]resource
+	cert     tls.Certificate
 
 	mu   sync.Mutex // guards what follows
 	boot BootOverride
@@ -105,7 +107,11 @@ func New(cfg Config) (*BMC, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Machine.CPUs = slices.Clone(cfg.Machine.CPUs)
-	b := &BMC{cfg: cfg, boot: BootOverride{Enabled: BootDisabled, Target: BootNone, Mode: firmwareMode(cfg.Machine.UEFI)}}
+	cert, err := selfSigned(cfg.Machine.Controller.Address.Addr(), cfg.Machine.Name)
+	if err != nil {
+		return nil, err
+	}
+	b := &BMC{cfg: cfg, cert: cert, boot: BootOverride{Enabled: BootDisabled, Target: BootNone, Mode: firmwareMode(cfg.Machine.UEFI)}}
 	b.sessions = sessions{max: cfg.MaxSessions, idle: cfg.SessionTimeout}
 	b.watchdog.fire = b.watchdogFired
 	b.sel.add(eventSELCleared)

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
@@ -38,4 +39,12 @@ func selfSigned(address netip.Addr, name string) (tls.Certificate, error) {
 		return tls.Certificate{}, fmt.Errorf("sign the BMC's certificate: %w", err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
+
+// CertificatePEM is the certificate that the BMC's Redfish shows, for those who
+// pin it.
+func (b *BMC) CertificatePEM() string { return certificatePEM(b.cert) }
+
+func certificatePEM(c tls.Certificate) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/ingot-metal/ingot/fleet/bus"
 	"github.com/ingot-metal/ingot/fleet/control"
 	"github.com/ingot-metal/ingot/fleet/operator"
+	"github.com/ingot-metal/ingot/hardware/redfish"
 	"github.com/ingot-metal/ingot/images"
 	"github.com/ingot-metal/ingot/images/sign"
 	"github.com/nats-io/nats.go/jetstream"
@@ -49,7 +51,7 @@ func newControlled(t *testing.T, change func(*Config)) *controlled {
 		t.Fatal(err)
 	}
 	raw, err := json.Marshal(fleet.Machine{Schema: fleet.MachineSchema, Name: "t1", Rack: "r", Unit: 1, Serial: "SER-0001",
-		MACs: []string{"52:54:00:01:01:01"}, BMC: &fleet.BMC{Redfish: c.redfish, IPMI: c.ipmi.String()}})
+		MACs: []string{"52:54:00:01:01:01"}, BMC: &fleet.BMC{Redfish: c.redfish, IPMI: c.ipmi.String(), CAPEM: c.CertificatePEM()}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +60,7 @@ func newControlled(t *testing.T, change func(*Config)) *controlled {
 	}
 	ctl, err := control.Start(context.Background(), control.Config{
 		Bus: c.bus, Roots: c.ring.Roots(), Reconciler: c.ring.Reconciler, Delegations: c.ring.Delegations, Policy: control.PolicyOpen,
-		BMCUser: "admin", BMCPassword: testPassword, BMCInsecure: true, BMCEvery: 200 * time.Millisecond, ObeyLimit: 2 * time.Second,
+		BMCUser: "admin", BMCPassword: testPassword, BMCEvery: 200 * time.Millisecond, ObeyLimit: 2 * time.Second,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -232,5 +234,25 @@ func TestControlWrongPassword(t *testing.T) {
 	}
 	if n == 0 || n > 3 {
 		t.Errorf("%d events say that the BMC refuses, want few and not none", n)
+	}
+}
+
+// TestPinnedCertificate asks a BMC with its own certificate pinned, and with
+// another's.
+func TestPinnedCertificate(t *testing.T) {
+	other, err := selfSigned(netip.MustParseAddr("127.0.0.1"), "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, func(*Config) {})
+	ask := func(pin string) error {
+		_, err := redfish.Power(t.Context(), redfish.Options{URL: b.redfish, User: "admin", Password: testPassword, CA: []byte(pin)})
+		return err
+	}
+	if err := ask(b.CertificatePEM()); err != nil {
+		t.Errorf("Power with the BMC's own certificate pinned = %v", err)
+	}
+	if err := ask(certificatePEM(other)); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("Power with another pin = %v; want the certificate refused", err)
 	}
 }

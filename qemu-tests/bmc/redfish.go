@@ -39,16 +39,12 @@ type resource struct {
 type object = map[string]any
 
 func (b *BMC) serveRedfish(ctx context.Context, l net.Listener) error {
-	cert, err := selfSigned(b.cfg.Machine.Controller.Address.Addr(), b.cfg.Machine.Name)
-	if err != nil {
-		return err
-	}
 	srv := &http.Server{
 		Handler:           b,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       requestDeadline,
 		IdleTimeout:       time.Minute,
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{b.cert}, MinVersion: tls.VersionTLS12},
 		ErrorLog:          slog.NewLogLogger(b.cfg.Log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
@@ -61,7 +57,7 @@ func (b *BMC) serveRedfish(ctx context.Context, l net.Listener) error {
 			_ = srv.Close()
 		}
 	})
-	err = srv.ServeTLS(l, "", "")
+	err := srv.ServeTLS(l, "", "")
 	if !stop() {
 		<-stopped
 	}

@@ -53,6 +53,7 @@ type expectedBMC struct {
 	Address string `json:"address"`
 	Redfish string `json:"redfish"`
 	IPMI    string `json:"ipmi"`
+	CAPEM   string `json:"ca_pem"`
 }
 
 func (r *room) writeMachines() error {
@@ -62,7 +63,7 @@ func (r *room) writeMachines() error {
 		f.Machines = append(f.Machines, expectedMachine{
 			Name: s.spec.Name, Rack: fmt.Sprintf("r%d", s.spec.RackNumber), Unit: s.spec.Unit,
 			Serial: s.spec.Serial(), UUID: formatUUID(s.spec.UUID()), MACs: []string{s.spec.MAC().String()},
-			BMC: expectedBMC{Address: addr, Redfish: "https://" + addr, IPMI: addr + ":623"},
+			BMC: expectedBMC{Address: addr, Redfish: "https://" + addr, IPMI: addr + ":623", CAPEM: r.bmcs[i].CertificatePEM()},
 		})
 	}
 	return writeJSON(MachinesFile, 0o600, f)
