@@ -25,7 +25,7 @@ type Plan struct {
 	// Params are the stack's parameters, defaults filled in.
 	Params  map[string]string `json:"params,omitempty"`
 	Cmdline string            `json:"cmdline"`
-	// FetchBytes is the sum of all sizes; NeedBytes the memory that loading
+	// FetchBytes is the sum of what is fetched; NeedBytes the memory that loading
 	// and unpacking takes at its height.
 	FetchBytes int64 `json:"fetch_bytes"`
 	NeedBytes  int64 `json:"need_bytes"`
@@ -93,18 +93,24 @@ func NewPlan(inv hardware.Inventory, m images.Manifest, params map[string]string
 	return p, p.fits(inv, m)
 }
 
-// sizes adds up what is fetched and what must lie in memory at once: the
-// agent's copy, the kernel's copy of it for kexec, and the unpacked initramfs,
-// of which the last comes when the first is gone.
+// sizes adds up what is fetched, each digest once, and what must lie in memory
+// at once: the agent's copy, the kernel's copy of it for kexec, and the unpacked
+// initramfs, of which the last comes when the first is gone.
 func (p Plan) sizes() (fetch, need int64) {
-	fetch = p.Kernel.SizeBytes
-	for _, a := range p.Initrds {
-		fetch += a.SizeBytes
-	}
+	all := append([]images.Artifact{p.Kernel}, p.Initrds...)
 	for _, f := range p.Files {
-		fetch += f.Artifact.SizeBytes
+		all = append(all, f.Artifact)
 	}
-	return fetch, 2*fetch + kernelReserveBytes
+	seen := map[images.Digest]bool{}
+	var laid int64
+	for _, a := range all {
+		laid += a.SizeBytes
+		if !seen[a.Digest] {
+			seen[a.Digest] = true
+			fetch += a.SizeBytes
+		}
+	}
+	return fetch, 2*laid + kernelReserveBytes
 }
 
 // kernelReserveBytes is what the agent and two kernels need beside the images.
