@@ -34,6 +34,8 @@ type LabStatus struct {
 	Name    string         `json:"name"`
 	PID     int            `json:"pid"`   // of the process that made the lab, which it lives by
 	Ready   bool           `json:"ready"` // false while `ingot serve` starts
+	Accel   Accel          `json:"accel"` // tcg or kvm
+	Why     string         `json:"why"`   // it is that one
 	Servers []ServerStatus `json:"servers"`
 	Serve   ServeStatus    `json:"serve"`
 }

@@ -23,6 +23,7 @@ import (
 const (
 	initName      = "ingot-lab-init"  // argv[0] of init
 	probeName     = "ingot-lab-probe" // argv[0] of what [Doctor] starts
+	probeVariable = "INGOT_LAB_PROBE"
 	lifelineFD    = 3
 	controlFD     = 4
 	firstLeadFD   = 5
@@ -40,12 +41,14 @@ func MaybeInit() {
 	}
 	switch os.Args[0] {
 	case probeName:
-		os.Exit(0)
+		exitWith(probe(os.Args[1:]))
 	case initName:
-	default:
-		return
+		exitWith(runInit())
 	}
-	if err := runInit(); err != nil {
+}
+
+func exitWith(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -132,16 +135,24 @@ func tell(w io.Writer, err error) error {
 	return err
 }
 
-// prepareState makes the mounts of the namespace and the log.
-func (r *room) prepareState() (*os.File, error) {
+// makeMounts gives the namespace a /proc and a place for the state.
+func makeMounts() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return nil, fmt.Errorf("make the mounts private: %w", err)
+		return fmt.Errorf("make the mounts private: %w", err)
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
-		return nil, fmt.Errorf("mount /proc: %w", err)
+		return fmt.Errorf("mount /proc: %w", err)
 	}
 	if err := unix.Mount("tmpfs", stateDir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, stateBytes); err != nil {
-		return nil, fmt.Errorf("mount the state at %s: %w", stateDir, err)
+		return fmt.Errorf("mount the state at %s: %w", stateDir, err)
+	}
+	return nil
+}
+
+// prepareState makes the mounts of the namespace and the log.
+func (r *room) prepareState() (*os.File, error) {
+	if err := makeMounts(); err != nil {
+		return nil, err
 	}
 	for _, dir := range []string{DataDir, filepath.Join(stateDir, "tmp")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -210,7 +221,7 @@ func (r *room) makeNetworks(ctx context.Context, workers *sync.WaitGroup) error 
 func (r *room) makeServer(ctx context.Context, workers *sync.WaitGroup, i int, spec Server) error {
 	address := bmcAddress(i)
 	s := &server{
-		spec: spec, machine: spec.machine(address), tools: tools(r.setup.Options.Tools), log: r.log,
+		spec: spec, machine: spec.machine(address), tools: tools(r.setup.Options.Tools), accel: r.setup.Options.Accel, log: r.log,
 		dir: filepath.Join(stateDir, spec.Name), console: r.logPath(spec.Name + consoleSuffix),
 	}
 	if err := s.prepare(); err != nil {

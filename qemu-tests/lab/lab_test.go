@@ -30,7 +30,7 @@ func testLab(t *testing.T, o Options) *Lab {
 		o.Name = "test-" + strconv.Itoa(os.Getpid())
 	}
 	if err := Doctor(t.Context(), o); err != nil {
-		missing(t, err)
+		lacking(t, err)
 	}
 	l, err := Up(t.Context(), o)
 	if err != nil {
@@ -405,7 +405,7 @@ func TestServe(t *testing.T) {
 func TestDetach(t *testing.T) {
 	root := testTools(t)
 	if err := Doctor(t.Context(), Options{Tools: string(root)}); err != nil {
-		missing(t, err)
+		lacking(t, err)
 	}
 	name, log := "apart-"+strconv.Itoa(os.Getpid()), filepath.Join(t.TempDir(), "up.log")
 	t.Setenv(holdVariable, name)

@@ -18,7 +18,7 @@ import (
 func TestNothingIsLeft(t *testing.T) {
 	root := testTools(t)
 	if err := Doctor(t.Context(), Options{Tools: string(root)}); err != nil {
-		missing(t, err)
+		lacking(t, err)
 	}
 	for name, end := range map[string]func(t *testing.T, holder *exec.Cmd, init int, lab string){
 		"interrupt": func(t *testing.T, holder *exec.Cmd, _ int, _ string) { signalTo(t, holder.Process.Pid, os.Interrupt) },

@@ -105,14 +105,18 @@ func testTools(t *testing.T) tools {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tools(dir).check(); err != nil {
-		missing(t, err)
+	if err := toolsCheck(tools(dir)).err(); err != nil {
+		lacking(t, err)
 	}
 	return tools(dir)
 }
 
-// missing skips a test for what the machine lacks.
-func missing(t *testing.T, what error) {
+func toolsCheck(t tools) Check {
+	return checkFiles("", "make build/tools/.stamp", t.files()...).named("tools")
+}
+
+// lacking skips a test for what the machine lacks.
+func lacking(t *testing.T, what error) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("missing in CI: %v", what)

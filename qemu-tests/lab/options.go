@@ -43,8 +43,13 @@ type Options struct {
 	Name string
 	// Servers is the rack; nil is [Rack].
 	Servers []Server
-	// Tools is the root of the unpacked tools; "" is build/tools.
+	// Build is the directory that make fills; "" is the one that Tools lies in,
+	// or build.
+	Build string
+	// Tools is the root of the unpacked tools; "" is tools in Build.
 	Tools string
+	// Accel is what the servers run under; "" is [AccelAuto].
+	Accel Accel
 	// Logs is a directory for serial consoles and logs, which outlives the
 	// lab; "" keeps them in the lab's own memory.
 	Logs string
@@ -90,10 +95,25 @@ func (o Options) complete() (Options, error) {
 	if o.Listen == "" {
 		o.Listen = "127.0.0.1"
 	}
-	if o.Tools == "" {
-		o.Tools = filepath.Join("build", "tools")
+	if o.Accel == "" {
+		o.Accel = AccelAuto
+	}
+	if o.Accel != AccelAuto && o.Accel != AccelTCG && o.Accel != AccelKVM {
+		return o, fmt.Errorf("accelerator %q: want auto, tcg or kvm", o.Accel)
+	}
+	if o.Build == "" && o.Tools != "" {
+		o.Build = filepath.Dir(o.Tools)
+	}
+	if o.Build == "" {
+		o.Build = "build"
 	}
 	var err error
+	if o.Build, err = filepath.Abs(o.Build); err != nil {
+		return o, fmt.Errorf("path of the build directory: %w", err)
+	}
+	if o.Tools == "" {
+		o.Tools = filepath.Join(o.Build, "tools")
+	}
 	if o.Tools, err = filepath.Abs(o.Tools); err != nil {
 		return o, fmt.Errorf("path of the tools: %w", err)
 	}

@@ -180,7 +180,7 @@ func (r *room) address(name string) string {
 }
 
 func (r *room) status() *LabStatus {
-	st := &LabStatus{Name: r.setup.Options.Name, Ready: r.ready.Load()}
+	st := &LabStatus{Name: r.setup.Options.Name, Ready: r.ready.Load(), Accel: r.setup.Options.Accel, Why: r.setup.Why}
 	for i, s := range r.servers {
 		power := "off"
 		if s.On() {

@@ -33,6 +33,7 @@ type server struct {
 	spec    Server
 	machine bmc.Machine
 	tools   tools
+	accel   Accel
 	dir     string // its state: sockets, drive, UEFI variables
 	console string // path of the serial log
 	log     *slog.Logger
@@ -108,15 +109,19 @@ func (s *server) arguments(target bmc.BootTarget) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	cpu := "max,+svm,model-id=" + s.machine.CPUs[0].Model
+	accel, cpu := "tcg,thread=multi", "max,+svm"
+	if s.accel == AccelKVM {
+		accel, cpu = "kvm", "host"
+	}
+	cpu += ",model-id=" + s.machine.CPUs[0].Model
 	if !s.spec.UEFI {
 		// With wider addresses SeaBIOS puts the drive's registers above 4 GiB,
 		// where its own NVMe driver cannot reach them, and never boots from it.
-		cpu += ",phys-bits=36"
+		cpu += ",host-phys-bits=off,phys-bits=36"
 	}
 	args := append(s.tools.qemu(),
 		"-name", s.spec.Name, "-nodefaults", "-no-user-config", "-nographic",
-		"-machine", "q35", "-cpu", cpu, "-accel", "tcg,thread=multi",
+		"-machine", "q35", "-cpu", cpu, "-accel", accel,
 		"-smp", fmt.Sprintf("%d,sockets=1,cores=%d,threads=1", s.spec.CPUs, s.spec.CPUs),
 		"-m", strconv.FormatInt(s.spec.memoryBytes()/mib, 10),
 		"-uuid", formatUUID(s.machine.UUID),

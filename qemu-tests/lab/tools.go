@@ -1,8 +1,6 @@
 package lab
 
 import (
-	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -23,15 +21,6 @@ func (t tools) files() []string {
 		t.path(libDir, "ld-linux-x86-64.so.2"), t.path("usr/bin/qemu-system-x86_64"), t.path("usr/share/seabios/bios-256k.bin"),
 		t.path("usr/share/qemu/efi-virtio.rom"), t.path("usr/share/OVMF/OVMF_CODE_4M.fd"), t.path("usr/share/OVMF/OVMF_VARS_4M.fd"),
 	}
-}
-
-func (t tools) check() error {
-	for _, f := range t.files() {
-		if _, err := os.Stat(f); err != nil {
-			return fmt.Errorf("look for the lab's tools: %w (make build/tools/.stamp unpacks them)", err)
-		}
-	}
-	return nil
 }
 
 // qemu is the start of every QEMU command line.

@@ -27,6 +27,7 @@ const (
 type setup struct {
 	Options Options `json:"options"`
 	Leads   []lead  `json:"leads"` // in the order of the inherited listeners
+	Why     string  `json:"why"`   // the accelerator is what it is
 }
 
 type report struct {
@@ -56,8 +57,12 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	defer cancel()
 	if !o.SkipDoctor {
 		if err := Doctor(ctx, o); err != nil {
-			return nil, fmt.Errorf("lab %q cannot run here: %w", o.Name, err)
+			return nil, fmt.Errorf("lab %q cannot run here:\n%w", o.Name, err)
 		}
+	}
+	var why string
+	if o.Accel, why, err = chooseAccel(ctx, o); err != nil {
+		return nil, fmt.Errorf("lab %q cannot run here: %w", o.Name, err)
 	}
 	files, leads, err := openListeners(o)
 	defer closeAll(files)
@@ -68,7 +73,7 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.begin(ctx, setup{Options: o, Leads: leads}); err != nil {
+	if err := l.begin(ctx, setup{Options: o, Leads: leads, Why: why}); err != nil {
 		l.kill()
 		return nil, fmt.Errorf("lab %q: %w", o.Name, err)
 	}

@@ -22,11 +22,11 @@ process ends, nothing of it is left.`
 
 func (a *app) labCommand() *cobra.Command {
 	return group(&cobra.Command{Use: "lab", Short: "A virtual rack on this machine", Long: labLong},
-		a.labUpCommand(), a.labDownCommand(), a.labStatusCommand(), a.labConsoleCommand())
+		a.labDoctorCommand(), a.labUpCommand(), a.labDownCommand(), a.labStatusCommand(), a.labConsoleCommand())
 }
 
 func (a *app) labUpCommand() *cobra.Command {
-	var build, logs, stack string
+	var build, logs, stack, accel string
 	var reconcilers []string
 	c := &cobra.Command{
 		Use: "up", Short: "Make the lab; it stays up until Ctrl-C", Args: args(0, ""),
@@ -36,7 +36,7 @@ inventory, assigns the stack with a fresh nonce, and prints what the service in
 the container in the virtual machine on each server answers.`,
 		Example: "  ingot lab up\n  ingot lab up --run hello\n  ingot lab up --logs build/lab     # consoles and logs outlive the lab",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o, err := a.labOptions(build, logs)
+			o, err := a.labOptions(build, logs, accel)
 			if err != nil {
 				return err
 			}
@@ -47,7 +47,8 @@ the container in the virtual machine on each server answers.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&build, "build", "build", "directory that `make image stack` filled")
+	f.StringVar(&build, "build", "build", buildUsage)
+	f.StringVar(&accel, "accel", string(lab.AccelAuto), accelUsage)
 	f.StringVar(&logs, "logs", "", "directory for consoles and logs (default: in memory, gone with the lab)")
 	f.StringVar(&stack, "run", "", "stack to carry to both servers: the whole job, from power button to answer")
 	f.StringArrayVar(&reconcilers, "reconciler", nil, "public nkey of a grant reconciler that runs apart; may be given again")
@@ -98,27 +99,29 @@ func (a *app) labLife(ctx context.Context, l *lab.Lab, o lab.Options, stack stri
 	}
 }
 
-// labOptions checks what the lab is made of and says which make target makes
-// what is missing.
-func (a *app) labOptions(build, logs string) (lab.Options, error) {
+const (
+	buildUsage = "directory that `make image stack` filled"
+	accelUsage = "what servers run under: tcg, kvm, or auto: KVM where a guest has started under it"
+)
+
+// labOptions says what the lab is made of.
+func (a *app) labOptions(build, logs, accel string) (lab.Options, error) {
 	var o lab.Options
 	abs, err := filepath.Abs(build)
 	if err != nil {
 		return o, fmt.Errorf("path of the build directory: %w", err)
 	}
-	for _, need := range []struct{ path, target string }{
-		{"tools", "build/tools/.stamp"}, {"agent/" + kernelFile, "image"}, {"agent/" + initramfsFile, "image"}, {"stacks", "stack"},
-	} {
-		if _, err := os.Stat(filepath.Join(abs, need.path)); err != nil {
-			return o, fmt.Errorf("look for what the lab is made of: %w (run: make %s)", err, need.target)
-		}
+	switch lab.Accel(accel) {
+	case lab.AccelAuto, lab.AccelTCG, lab.AccelKVM:
+	default:
+		return o, usagef("--accel %q: want auto, tcg or kvm", accel)
 	}
 	program, err := os.Executable()
 	if err != nil {
 		return o, fmt.Errorf("find this program: %w", err)
 	}
 	o = lab.Options{
-		Name: a.labName, Tools: filepath.Join(abs, "tools"), Logs: logs,
+		Name: a.labName, Build: abs, Accel: lab.Accel(accel), Logs: logs,
 		Serve: lab.ServeArgs(program, abs, filepath.Join(abs, "keys")),
 	}
 	if o.Name == "" {
@@ -172,7 +175,8 @@ func labPage(s render.Style, st *lab.LabStatus) string {
 	} else if st.Serve.Exit != "" {
 		serve = "ended: " + st.Serve.Exit
 	}
-	return fmt.Sprintf("lab %s, process %d\nserve: %s\n\n%s", st.Name, st.PID, serve, page)
+	under := fmt.Sprintf("%s (%s)", strings.ToUpper(string(st.Accel)), st.Why)
+	return fmt.Sprintf("lab %s, process %d\nserve: %s\nservers run under %s\n\n%s", st.Name, st.PID, serve, under, page)
 }
 
 func (a *app) labDownCommand() *cobra.Command {
