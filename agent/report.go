@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/ingot-metal/ingot/fleet"
@@ -34,8 +35,9 @@ func (t *timeline) waits(phase string, err error, pause time.Duration) {
 
 func (t *timeline) refused(phase string, r *refusal) {
 	t.s.say("REFUSED at %s: %s: %v", phase, r.reason, r.err)
-	t.s.say("  what to do: %s", r.hint)
-	t.publish(fleet.KindRefused, fleet.Problem{Reason: r.reason, Hint: r.hint, Evidence: r.err.Error()})
+	hint := cmp.Or(r.hint, r.reason.Hint())
+	t.s.say("  what to do: %s", hint)
+	t.publish(fleet.KindRefused, fleet.Problem{Reason: r.reason, Hint: hint, Evidence: r.err.Error()})
 	t.s.forget()
 }
 

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"time"
+
+	"github.com/ingot-metal/ingot/fleet"
 )
 
 // onFailure is what the failure of a phase does to the boot.
@@ -29,8 +31,10 @@ type phase struct {
 
 // refusal is an error that ends the grant and not the boot.
 type refusal struct {
-	reason, hint string
-	err          error
+	reason fleet.ReasonCode
+	// hint is the table's where it is empty.
+	hint string
+	err  error
 }
 
 func (r *refusal) Error() string { return r.err.Error() }

@@ -238,7 +238,7 @@ func (s *server) verify(context.Context) error {
 	})
 	var refused *sign.RefusedError
 	if errors.As(err, &refused) {
-		return &refusal{string(refused.Reason), verifyHints[refused.Reason], err}
+		return &refusal{fleet.ReasonCode(refused.Reason), "", err}
 	}
 	if err != nil {
 		return err
@@ -250,17 +250,11 @@ func (s *server) verify(context.Context) error {
 	})
 }
 
-var verifyHints = map[sign.Reason]string{
-	sign.ReasonSignature: "sign the stack and the rule with a key that this server's roots delegate to, and look at who wrote the grant",
-	sign.ReasonMalformed: "build and sign the stack with the version of ingot that this server boots",
-	sign.ReasonMismatch:  "assign the stack again: the grant is for another boot, rule or stack",
-}
-
 func (s *server) makePlan(context.Context) error {
 	p, err := boot.NewPlan(s.inventory, s.verified.Manifest, s.verified.Grant.Params)
 	var refused *boot.RefusedError
 	if errors.As(err, &refused) {
-		return &refusal{string(refused.Reason), refused.Hint, err}
+		return &refusal{fleet.ReasonCode(refused.Reason), refused.Hint, err}
 	}
 	s.plan = p
 	s.say("plan: %d files, %d MiB to fetch", 1+len(p.Initrds)+len(p.Files), p.FetchBytes>>20)
@@ -291,9 +285,9 @@ func (s *server) fetch(ctx context.Context) error {
 	var digest *fetch.DigestError
 	switch {
 	case errors.As(err, &digest):
-		return &refusal{"digest-mismatch", "the boot server holds other bytes than the manifest names: run make stack, or ingot stack show, where it serves from", err}
+		return &refusal{fleet.ReasonDigestMismatch, "", err}
 	case errors.Is(err, fetch.ErrAbsent):
-		return &refusal{"artifact-absent", "the boot server does not have what the manifest names: give ingot serve the --stacks folder that holds it", err}
+		return &refusal{fleet.ReasonArtifactAbsent, "", err}
 	case err != nil:
 		return err
 	}

@@ -77,7 +77,7 @@ type EnrollReply struct {
 	State   EnrollState `json:"state"`
 	Node    NodeID      `json:"node,omitempty"`
 	Attempt int64       `json:"attempt,omitempty"`
-	Reason  string      `json:"reason,omitempty"`
+	Reason  ReasonCode  `json:"reason,omitempty"`
 	Hint    string      `json:"hint,omitempty"`
 	// RetrySeconds is when to ask again while pending.
 	RetrySeconds int `json:"retry_seconds,omitempty"`

@@ -175,9 +175,9 @@ type HandoffData struct {
 
 // Problem is why something did not go on.
 type Problem struct {
-	Reason   string `json:"reason,omitempty"`
-	Hint     string `json:"hint,omitempty"`
-	Evidence string `json:"evidence,omitempty"`
+	Reason   ReasonCode `json:"reason,omitempty"`
+	Hint     string     `json:"hint,omitempty"`
+	Evidence string     `json:"evidence,omitempty"`
 }
 
 // CommandData is a command that a node heard, and what came of it.
@@ -219,8 +219,8 @@ type Layer struct {
 	State LayerState `json:"state"`
 	Since time.Time  `json:"since"`
 	// Reason and Evidence say why it is not up.
-	Reason   string `json:"reason,omitempty"`
-	Evidence string `json:"evidence,omitempty"`
+	Reason   ReasonCode `json:"reason,omitempty"`
+	Evidence string     `json:"evidence,omitempty"`
 	// Facts are identities: boot_id, container_id, image_digest, url.
 	Facts map[string]string `json:"facts,omitempty"`
 }

@@ -45,7 +45,7 @@ type Status struct {
 	WaitingFor string     `json:"waiting_for,omitempty"`
 	Since      time.Time  `json:"since"`
 	Deadline   *time.Time `json:"deadline,omitempty"`
-	Reason     string     `json:"reason,omitempty"`
+	Reason     ReasonCode `json:"reason,omitempty"`
 	Hint       string     `json:"hint,omitempty"`
 	Evidence   []Evidence `json:"evidence,omitempty"`
 

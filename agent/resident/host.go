@@ -34,7 +34,7 @@ func (r *resident) watchHost(ctx context.Context) {
 			return
 		case "degraded":
 			failed, _ := exec.CommandContext(ctx, "/usr/bin/systemctl", "list-units", "--failed", "--plain", "--no-legend").CombinedOutput()
-			r.set(fleet.LayerHost, "host", fleet.LayerUp, reasonHostDegraded, string(failed), facts)
+			r.set(fleet.LayerHost, "host", fleet.LayerUp, fleet.ReasonUnitsFailed, string(failed), facts)
 			return
 		case "stopping":
 			return
@@ -98,7 +98,7 @@ func (r *resident) networkIs(n *host.Network) {
 }
 
 // set is layers.set for names that are known to be right.
-func (r *resident) set(name fleet.LayerName, which string, s fleet.LayerState, reason, evidence string, facts map[string]string) {
+func (r *resident) set(name fleet.LayerName, which string, s fleet.LayerState, reason fleet.ReasonCode, evidence string, facts map[string]string) {
 	if err := r.layers.set(name, which, s, reason, evidence, facts); err != nil {
 		r.say("%v", err)
 	}
@@ -143,7 +143,7 @@ func (r *resident) watchService(ctx context.Context, s images.Service) {
 				r.set(fleet.LayerService, s.Name, fleet.LayerUp, "", "", map[string]string{"port": strconv.Itoa(int(s.Port)), "health_path": s.HealthPath})
 			default:
 				if failed++; failed >= serviceTries {
-					r.set(fleet.LayerService, s.Name, fleet.LayerDown, reasonNoAnswer, err.Error(), nil)
+					r.set(fleet.LayerService, s.Name, fleet.LayerDown, fleet.ReasonNoAnswer, err.Error(), nil)
 				}
 			}
 		default:

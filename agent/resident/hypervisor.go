@@ -37,11 +37,11 @@ func (r *resident) runHypervisor(ctx context.Context) {
 	}
 	free()
 	if err != nil {
-		r.set(fleet.LayerHypervisor, kind, fleet.LayerDown, reasonLoadModules, err.Error(), nil)
+		r.set(fleet.LayerHypervisor, kind, fleet.LayerDown, fleet.ReasonModulesMissing, err.Error(), nil)
 		return
 	}
 	if err := probeKVM("/dev/kvm"); err != nil {
-		r.set(fleet.LayerHypervisor, kind, fleet.LayerDown, reasonKVM, err.Error(), nil)
+		r.set(fleet.LayerHypervisor, kind, fleet.LayerDown, fleet.ReasonKVMMissing, err.Error(), nil)
 		return
 	}
 	for _, l := range r.modules.Loads() {

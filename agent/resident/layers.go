@@ -11,22 +11,6 @@ import (
 	"github.com/ingot-metal/ingot/images"
 )
 
-// Reasons of a layer that is not up.
-const (
-	reasonKVM          = "kvm-missing"
-	reasonLoadModules  = "modules-missing"
-	reasonNetwork      = "vm-network"
-	reasonQEMUStart    = "qemu-start"
-	reasonQEMUExited   = "qemu-exited"
-	reasonVMSilent     = "vm-silent"
-	reasonVMNoHello    = "vm-no-hello"
-	reasonVMReboot     = "vm-rebooted"
-	reasonBelow        = "layer-below"
-	reasonNoAnswer     = "no-answer"
-	reasonHostDegraded = "units-failed"
-	reasonShutdown     = "shutdown"
-)
-
 // layers is the state of every layer of a stack. The order is from the lowest
 // up, as the manifest has them.
 type layers struct {
@@ -80,7 +64,7 @@ func (ls *layers) all() []fleet.Layer {
 // set notes what was seen of a layer. Facts are added to those known. When a
 // layer goes down, all that stands on it becomes unknown. A name that the stack
 // does not have is an error: it came from outside.
-func (ls *layers) set(name fleet.LayerName, which string, s fleet.LayerState, reason, evidence string, facts map[string]string) error {
+func (ls *layers) set(name fleet.LayerName, which string, s fleet.LayerState, reason fleet.ReasonCode, evidence string, facts map[string]string) error {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	i := ls.find(name, which)
@@ -112,13 +96,13 @@ func (ls *layers) learn(name fleet.LayerName, which string, facts map[string]str
 func (ls *layers) cover(i int, down fleet.Layer) {
 	for j := range ls.list {
 		if ls.on[j] == i {
-			ls.change(j, fleet.LayerUnknown, reasonBelow, fmt.Sprintf("%s %s is down", down.Layer, down.Name), nil)
+			ls.change(j, fleet.LayerUnknown, fleet.ReasonLayerBelow, fmt.Sprintf("%s %s is down", down.Layer, down.Name), nil)
 			ls.cover(j, down)
 		}
 	}
 }
 
-func (ls *layers) change(i int, s fleet.LayerState, reason, evidence string, facts map[string]string) {
+func (ls *layers) change(i int, s fleet.LayerState, reason fleet.ReasonCode, evidence string, facts map[string]string) {
 	l := &ls.list[i]
 	if len(facts) > 0 {
 		merged := maps.Clone(l.Facts)

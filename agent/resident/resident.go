@@ -93,7 +93,7 @@ func Run(ctx context.Context, opt Options) error {
 	link.Serve(r.commands())
 	r.say("resident: %s takes up stack %s (%s)", r.handoff.Node, r.handoff.Manifest.Ref(), r.handoff.StackDigest.Short())
 	r.run(ctx, link)
-	r.set(fleet.LayerHost, "host", fleet.LayerDown, reasonShutdown, "systemd stopped the resident agent", nil)
+	r.set(fleet.LayerHost, "host", fleet.LayerDown, fleet.ReasonShutdown, "systemd stopped the resident agent", nil)
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
 	if err := link.Drain(flush); err != nil {
@@ -129,9 +129,9 @@ func (r *resident) guard(ctx context.Context, name string, run func(context.Cont
 	defer func() {
 		if p := recover(); p != nil {
 			r.say("resident: %s: panic: %v", name, p)
-			if err := r.bus.Publish(fleet.SourceResident, fleet.KindFailed, fleet.Problem{
-				Reason: "resident-panic", Evidence: clip(fmt.Sprintf("%s: %v", name, p), 500),
-			}); err != nil {
+			if err := r.bus.Publish(fleet.SourceResident, fleet.KindFailed, fleet.NewProblem(
+				fleet.ReasonResidentPanic, clip(fmt.Sprintf("%s: %v", name, p), 500),
+			)); err != nil {
 				r.log.Error("publish", "cause", err)
 			}
 		}
@@ -149,7 +149,7 @@ func (r *resident) say(format string, args ...any) {
 func (r *resident) tell(l fleet.Layer) {
 	text := fmt.Sprintf("%s %s: %s", l.Layer, l.Name, l.State)
 	if l.Reason != "" {
-		text += " (" + l.Reason + ")"
+		text += " (" + string(l.Reason) + ")"
 	}
 	if l.Evidence != "" {
 		text += ": " + l.Evidence

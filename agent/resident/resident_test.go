@@ -55,7 +55,7 @@ func states(ls *layers) string {
 	return strings.Join(out, " ")
 }
 
-func mustSet(t *testing.T, ls *layers, l fleet.LayerName, name string, s fleet.LayerState, reason string) {
+func mustSet(t *testing.T, ls *layers, l fleet.LayerName, name string, s fleet.LayerState, reason fleet.ReasonCode) {
 	t.Helper()
 	if err := ls.set(l, name, s, reason, "", nil); err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestWhatStandsOnADownLayerIsUnknown(t *testing.T) {
 		mustSet(t, ls, l.Layer, l.Name, fleet.LayerUp, "")
 	}
 	said.said = nil
-	mustSet(t, ls, fleet.LayerVM, "vm0", fleet.LayerDown, reasonQEMUExited)
+	mustSet(t, ls, fleet.LayerVM, "vm0", fleet.LayerDown, fleet.ReasonQEMUExited)
 	if got, want := states(ls), "host=up hypervisor=up vm=down container=unknown service=unknown"; got != want {
 		t.Errorf("%s; want %s", got, want)
 	}

@@ -39,27 +39,27 @@ func (n vmNet) hostIP() string  { ip, _, _ := strings.Cut(n.host, "/"); return i
 
 // runVM starts one virtual machine and stays with it until it ends.
 func (r *resident) runVM(ctx context.Context, i int, vm images.VM) {
-	down := func(reason string, err error) {
+	down := func(reason fleet.ReasonCode, err error) {
 		r.set(fleet.LayerVM, vm.Name, fleet.LayerDown, reason, err.Error(), nil)
 	}
 	n := vmNetwork(i)
 	tap, err := openTap(n)
 	if err != nil {
-		down(reasonNetwork, err)
+		down(fleet.ReasonVMNetwork, err)
 		return
 	}
 	defer tap.Close()
 	for _, f := range vm.Forwards {
 		stop, err := forward(ctx, f.HostPort, net.JoinHostPort(n.guestIP(), strconv.Itoa(int(f.VMPort))))
 		if err != nil {
-			down(reasonNetwork, err)
+			down(fleet.ReasonVMNetwork, err)
 			return
 		}
 		defer stop()
 	}
 	ours, theirs, err := socketPair()
 	if err != nil {
-		down(reasonQEMUStart, err)
+		down(fleet.ReasonQEMUStart, err)
 		return
 	}
 	defer ours.Close()
@@ -72,7 +72,7 @@ func (r *resident) runVM(ctx context.Context, i int, vm images.VM) {
 	err = cmd.Start()
 	theirs.Close()
 	if err != nil {
-		down(reasonQEMUStart, err)
+		down(fleet.ReasonQEMUStart, err)
 		return
 	}
 	r.vms.Store(vm.Name, cmd.Process)
@@ -90,7 +90,7 @@ func (r *resident) runVM(ctx context.Context, i int, vm images.VM) {
 	if ctx.Err() != nil {
 		return
 	}
-	r.set(fleet.LayerVM, vm.Name, fleet.LayerDown, reasonQEMUExited,
+	r.set(fleet.LayerVM, vm.Name, fleet.LayerDown, fleet.ReasonQEMUExited,
 		fmt.Sprintf("QEMU (process %d) ended after %.0f s: %s; last words: %s", cmd.Process.Pid, time.Since(start).Seconds(), exitText(err), console.tail()),
 		map[string]string{"boot_id": ""})
 }
@@ -215,9 +215,9 @@ func (r *resident) talk(ctx context.Context, link net.Conn, i int, vm images.VM)
 			silence.Reset(vmlink.HeartbeatLost)
 			r.hear(w, m, i, vm, &boot)
 		case <-silence.C:
-			reason, what := reasonVMSilent, fmt.Sprintf("no sign of life for %v", vmlink.HeartbeatLost)
+			reason, what := fleet.ReasonVMSilent, fmt.Sprintf("no sign of life for %v", vmlink.HeartbeatLost)
 			if boot == "" {
-				reason, what = reasonVMNoHello, fmt.Sprintf("no hello within %v of its start", helloDeadline)
+				reason, what = fleet.ReasonVMNoHello, fmt.Sprintf("no hello within %v of its start", helloDeadline)
 			}
 			r.set(fleet.LayerVM, vm.Name, fleet.LayerDown, reason, what, nil)
 		case <-ctx.Done():
@@ -231,7 +231,7 @@ func (r *resident) hear(w *vmlink.Writer, m vmlink.Message, i int, vm images.VM,
 	switch {
 	case m.Hello != nil:
 		if *boot != "" && *boot != m.Hello.BootID {
-			r.set(fleet.LayerVM, vm.Name, fleet.LayerDown, reasonVMReboot, "its boot ID changed from "+*boot+" to "+clip(m.Hello.BootID, 64), nil)
+			r.set(fleet.LayerVM, vm.Name, fleet.LayerDown, fleet.ReasonVMRebooted, "its boot ID changed from "+*boot+" to "+clip(m.Hello.BootID, 64), nil)
 		}
 		*boot = m.Hello.BootID
 		c := r.config(i, vm)
@@ -277,7 +277,10 @@ func (r *resident) relay(vm images.VM, l fleet.Layer) {
 			facts[k] = clip(v, 128)
 		}
 	}
-	r.set(fleet.LayerContainer, l.Name, l.State, clip(l.Reason, 64), l.Evidence, facts)
+	if l.Reason != "" && !l.Reason.WellFormed() {
+		l.Reason, l.Evidence = fleet.ReasonContainerUnclear, clip(fmt.Sprintf("%.200q: %s", l.Reason, l.Evidence), 500)
+	}
+	r.set(fleet.LayerContainer, l.Name, l.State, l.Reason, l.Evidence, facts)
 }
 
 // openTap makes the TAP of a VM, with the host's address on it.

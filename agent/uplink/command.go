@@ -35,43 +35,32 @@ const maxCommandLife = 10 * time.Minute
 // some have grown old.
 const maxNonces = 10_000
 
-// reasons of refused commands.
-const (
-	reasonCommandSignature = "command-signature"
-	reasonCommandStale     = "command-stale"
-	reasonCommandReplayed  = "command-replayed"
-	reasonCommandOther     = "command-for-another"
-	reasonCommandVerb      = "command-unknown"
-	reasonCommandFailed    = "command-failed"
-)
-
 // check says who signed what, or why it is nothing.
 func (c *Commands) check(node fleet.NodeID, verb string, data []byte, now time.Time) (fleet.Command, *fleet.Problem) {
 	var cmd fleet.Command
-	refuse := func(reason, hint string, err error) (fleet.Command, *fleet.Problem) {
-		return cmd, &fleet.Problem{Reason: reason, Hint: hint, Evidence: err.Error()}
+	refuse := func(reason fleet.ReasonCode, err error) (fleet.Command, *fleet.Problem) {
+		p := fleet.NewProblemOf(reason, err)
+		return cmd, &p
 	}
 	var e images.Envelope
 	if err := json.Unmarshal(data, &e); err != nil {
-		return refuse(reasonCommandSignature, "send commands by ingot", fmt.Errorf("read envelope: %v", err))
+		return refuse(fleet.ReasonCommandSignature, fmt.Errorf("read envelope: %v", err))
 	}
 	b, err := c.Roots.OpenCommand(c.Delegations, e, now)
 	if err != nil {
-		return refuse(reasonCommandSignature, "sign with an operator's key that this node's roots delegate to", err)
+		return refuse(fleet.ReasonCommandSignature, err)
 	}
 	if err := json.Unmarshal(b, &cmd); err != nil || cmd.Schema != fleet.CommandSchema {
-		return refuse(reasonCommandSignature, "send commands by ingot of this version", fmt.Errorf("read command of schema %.40q: %v", cmd.Schema, err))
+		return refuse(fleet.ReasonCommandSignature, fmt.Errorf("read command of schema %.40q: %v", cmd.Schema, err))
 	}
 	if cmd.Node != string(node) || cmd.Verb != verb {
-		return refuse(reasonCommandOther, "sign a command for this node and verb",
-			fmt.Errorf("signed for %.80q on node %.80q, sent as %.80q to %s", cmd.Verb, cmd.Node, verb, node))
+		return refuse(fleet.ReasonCommandOther, fmt.Errorf("signed for %.80q on node %.80q, sent as %.80q to %s", cmd.Verb, cmd.Node, verb, node))
 	}
 	if now.After(cmd.NotAfter) || cmd.NotAfter.After(now.Add(maxCommandLife)) {
-		return refuse(reasonCommandStale, "look at the clocks of console and node, and send it again",
-			fmt.Errorf("holds until %s, it is %s", cmd.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339)))
+		return refuse(fleet.ReasonCommandStale, fmt.Errorf("holds until %s, it is %s", cmd.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339)))
 	}
 	if !c.remember(cmd.Nonce, cmd.NotAfter, now) {
-		return refuse(reasonCommandReplayed, "send it again: each command has a nonce of its own", errors.New("its nonce was used before, or too many are remembered"))
+		return refuse(fleet.ReasonCommandReplayed, errors.New("its nonce was used before, or too many are remembered"))
 	}
 	return cmd, nil
 }
@@ -117,6 +106,19 @@ func (u *Uplink) listenForCommands(nc *nats.Conn, node fleet.NodeID) error {
 	return nil
 }
 
+// carryOut runs a command that was checked.
+func (c *Commands) carryOut(ctx context.Context, verb string, cmd fleet.Command) (bool, string, fleet.Problem) {
+	run, ok := c.Verbs[verb]
+	if !ok {
+		return false, "", fleet.NewProblem(fleet.ReasonCommandUnknown, fmt.Sprintf("verb %.80q is not known here", verb))
+	}
+	text, err := run(ctx, cmd)
+	if err != nil {
+		return false, "", fleet.NewProblemOf(fleet.ReasonCommandFailed, err)
+	}
+	return true, text, fleet.Problem{}
+}
+
 // answer carries out one command. What was done, or refused, is an event before
 // it is an answer.
 func (u *Uplink) answer(c *Commands, node fleet.NodeID, m *nats.Msg) {
@@ -124,16 +126,8 @@ func (u *Uplink) answer(c *Commands, node fleet.NodeID, m *nats.Msg) {
 	reply := fleet.CommandReply{Schema: fleet.CommandSchema, Node: node}
 	cmd, problem := c.check(node, verb, m.Data, time.Now())
 	if problem == nil {
-		run, ok := c.Verbs[verb]
-		if !ok {
-			problem = &fleet.Problem{Reason: reasonCommandVerb, Hint: "see ingot node --help", Evidence: fmt.Sprintf("verb %.80q is not known here", verb)}
-		} else if text, err := run(u.ctx, cmd); err != nil {
-			problem = &fleet.Problem{Reason: reasonCommandFailed, Evidence: err.Error()}
-		} else {
-			reply.OK, reply.Text = true, text
-		}
-	}
-	if problem != nil {
+		reply.OK, reply.Text, reply.Problem = c.carryOut(u.ctx, verb, cmd)
+	} else {
 		reply.Problem = *problem
 	}
 	source := fleet.SourceAgent

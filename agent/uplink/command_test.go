@@ -49,22 +49,22 @@ func TestCommandsAreChecked(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		data []byte
-		want string // the reason; empty: carried out
+		want fleet.ReasonCode // empty: carried out
 	}{
 		{"good", signed(good), ""},
-		{"replayed", signed(good), reasonCommandReplayed},
-		{"unsigned", unsigned, reasonCommandSignature},
-		{"not JSON", []byte("\xff\x00"), reasonCommandSignature},
-		{"signed by the reconciler", wrongSigner, reasonCommandSignature},
-		{"another node", signed(with(func(c *fleet.Command) { c.Node = "n-2" })), reasonCommandOther},
-		{"another verb", signed(with(func(c *fleet.Command) { c.Verb = "wipe" })), reasonCommandOther},
-		{"old", signed(with(func(c *fleet.Command) { c.Nonce, c.NotAfter = "b", now.Add(-time.Second) })), reasonCommandStale},
-		{"holds for ever", signed(with(func(c *fleet.Command) { c.Nonce, c.NotAfter = "c", now.AddDate(1, 0, 0) })), reasonCommandStale},
-		{"no nonce", signed(with(func(c *fleet.Command) { c.Nonce = "" })), reasonCommandReplayed},
+		{"replayed", signed(good), fleet.ReasonCommandReplayed},
+		{"unsigned", unsigned, fleet.ReasonCommandSignature},
+		{"not JSON", []byte("\xff\x00"), fleet.ReasonCommandSignature},
+		{"signed by the reconciler", wrongSigner, fleet.ReasonCommandSignature},
+		{"another node", signed(with(func(c *fleet.Command) { c.Node = "n-2" })), fleet.ReasonCommandOther},
+		{"another verb", signed(with(func(c *fleet.Command) { c.Verb = "wipe" })), fleet.ReasonCommandOther},
+		{"old", signed(with(func(c *fleet.Command) { c.Nonce, c.NotAfter = "b", now.Add(-time.Second) })), fleet.ReasonCommandStale},
+		{"holds for ever", signed(with(func(c *fleet.Command) { c.Nonce, c.NotAfter = "c", now.AddDate(1, 0, 0) })), fleet.ReasonCommandStale},
+		{"no nonce", signed(with(func(c *fleet.Command) { c.Nonce = "" })), fleet.ReasonCommandReplayed},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, problem := c.check("n-1", "vm-stop", tc.data, now)
-			got := ""
+			var got fleet.ReasonCode
 			if problem != nil {
 				got = problem.Reason
 			}

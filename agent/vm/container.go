@@ -25,16 +25,6 @@ const (
 	namespace        = "ingot"
 )
 
-// Reasons of a container that is down.
-const (
-	reasonContainerd = "containerd-down"
-	reasonImport     = "image-import"
-	reasonDigest     = "image-digest-mismatch"
-	reasonStart      = "container-start"
-	reasonExited     = "container-exited"
-	reasonHealth     = "health-check"
-)
-
 // startContainerd starts the daemon and gives a channel that is closed when it
 // answers. When it ends, that is said for every container.
 func (m *machine) startContainerd(ctx context.Context) <-chan struct{} {
@@ -50,7 +40,7 @@ func (m *machine) startContainerd(ctx context.Context) <-chan struct{} {
 		err := m.procs.wait(cmd)
 		m.log.Error("containerd ended", "cause", err, "output", tail.String())
 		for _, l := range m.containers() {
-			l.State, l.Reason = fleet.LayerDown, reasonContainerd
+			l.State, l.Reason = fleet.LayerDown, fleet.ReasonContainerd
 			l.Evidence = clip(fmt.Sprintf("containerd ended: %v; %s", err, tail), 1000)
 			m.layer(l)
 		}
@@ -87,14 +77,14 @@ func (m *machine) runContainer(ctx context.Context, c vmlink.Container, daemon <
 	l := fleet.Layer{Layer: fleet.LayerContainer, Name: c.Name, State: fleet.LayerStarting,
 		Facts: map[string]string{"image_digest": string(c.ImageDigest)}}
 	m.layer(l)
-	down := func(reason string, err error) {
+	down := func(reason fleet.ReasonCode, err error) {
 		l.State, l.Reason, l.Evidence = fleet.LayerDown, reason, clip(err.Error(), 1000)
 		m.layer(l)
 	}
 	select {
 	case <-daemon:
 	case <-time.After(containerdWait):
-		down(reasonContainerd, fmt.Errorf("%s does not answer after %v", containerdSocket, containerdWait))
+		down(fleet.ReasonContainerd, fmt.Errorf("%s does not answer after %v", containerdSocket, containerdWait))
 		return
 	case <-ctx.Done():
 		return
@@ -102,17 +92,17 @@ func (m *machine) runContainer(ctx context.Context, c vmlink.Container, daemon <
 	m.say("containerd answers after %.1f s", uptime())
 	device, err := stage1.WaitForDrive(ctx, c.Drive)
 	if err != nil {
-		down(reasonImport, err)
+		down(fleet.ReasonImageImport, err)
 		return
 	}
 	out, err := m.ctr(ctx, "images", "import", device)
 	if err != nil {
-		down(reasonImport, fmt.Errorf("import %s: %w; %s", device, err, out))
+		down(fleet.ReasonImageImport, fmt.Errorf("import %s: %w; %s", device, err, out))
 		return
 	}
 	ref, err := imageRef(out, c.ImageDigest)
 	if err != nil {
-		down(reasonDigest, err)
+		down(fleet.ReasonImageDigestMismatch, err)
 		return
 	}
 	id := c.Name + "-" + randomID()
@@ -125,9 +115,9 @@ func (m *machine) runContainer(ctx context.Context, c vmlink.Container, daemon <
 	m.mu.Lock()
 	l = m.layers[c.Name]
 	m.mu.Unlock()
-	reason := reasonExited
+	reason := fleet.ReasonContainerExited
 	if errors.Is(err, errNotStarted) {
-		reason = reasonStart
+		reason = fleet.ReasonContainerStart
 	}
 	down(reason, err)
 }
@@ -192,7 +182,7 @@ func (m *machine) watchHealth(ctx context.Context, c vmlink.Container, l fleet.L
 			m.layer(l)
 		case wasUp:
 			if failed++; failed >= healthTries {
-				l.State, l.Reason, l.Evidence = fleet.LayerDown, reasonHealth, clip(err.Error(), 500)
+				l.State, l.Reason, l.Evidence = fleet.LayerDown, fleet.ReasonHealthCheck, clip(err.Error(), 500)
 				m.layer(l)
 			}
 		}

@@ -256,7 +256,7 @@ func (b *bmcs) poll(ctx context.Context, t target) {
 	}
 	if o.news(err) {
 		b.c.log.Warn("BMC", "machine", t.name, "err", err)
-		b.c.event(ctx, t.key, fleet.SourceControl, fleet.KindBMCFailed, fleet.Problem{Reason: "bmc-silent", Hint: "is the BMC's network up, are the account and its password right?", Evidence: err.Error()})
+		b.c.event(ctx, t.key, fleet.SourceControl, fleet.KindBMCFailed, fleet.NewProblemOf(fleet.ReasonBMCSilent, err))
 	}
 	if err != nil {
 		return

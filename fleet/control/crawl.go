@@ -43,7 +43,7 @@ func (b *bmcs) crawl(ctx context.Context) {
 		case n := <-b.crawls:
 			if err := b.crawlNode(ctx, n); err != nil && ctx.Err() == nil {
 				b.c.log.Warn("crawl BMC", "node", n, "err", err)
-				b.c.event(ctx, n, fleet.SourceControl, fleet.KindBMCFailed, fleet.Problem{Reason: "bmc-unreadable", Hint: "the inventory holds the server's own view alone", Evidence: err.Error()})
+				b.c.event(ctx, n, fleet.SourceControl, fleet.KindBMCFailed, fleet.NewProblemOf(fleet.ReasonBMCUnreadable, err))
 			}
 		}
 	}
@@ -82,7 +82,7 @@ func (b *bmcs) crawlNode(ctx context.Context, n fleet.NodeID) error {
 	b.c.event(ctx, n, fleet.SourceControl, fleet.KindRedfish, fleet.ReportData{Digest: string(joined.Digest()), Summary: view.Summary(), Seconds: time.Since(start).Seconds()})
 	for _, f := range joined.Findings {
 		if f.Source == "join" && !slices.Contains(inband.Findings, f) {
-			b.c.event(ctx, n, fleet.SourceControl, fleet.KindFinding, fleet.Problem{Reason: string(f.Code), Hint: f.Hint, Evidence: f.Evidence})
+			b.c.event(ctx, n, fleet.SourceControl, fleet.KindFinding, fleet.Problem{Reason: fleet.ReasonCode(f.Code), Hint: firstOf(f.Hint, fleet.ReasonCode(f.Code).Hint()), Evidence: f.Evidence})
 		}
 	}
 	return nil

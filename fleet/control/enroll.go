@@ -82,13 +82,13 @@ func (c *Control) answerEnroll(m micro.Request) {
 	var reply fleet.EnrollReply
 	switch {
 	case err != nil:
-		reply = rejected("request-malformed", "", err.Error())
+		reply = rejected(fleet.ReasonRequestMalformed, err.Error())
 	case askedBy(m) != req.Key:
-		reply = rejected("key-not-proven", "", fmt.Sprintf("the connection is that of %.60q", askedBy(m)))
+		reply = rejected(fleet.ReasonKeyNotProven, fmt.Sprintf("the connection is that of %.60q", askedBy(m)))
 	default:
 		if reply, err = c.enroll(ctx, req, now); err != nil {
 			c.log.Error("enrol", "key", req.Key, "err", err)
-			reply = fleet.EnrollReply{State: fleet.EnrollPending, Reason: "control-trouble", Hint: "control could not write it down; it is tried again", RetrySeconds: aliveSeconds}
+			reply = fleet.EnrollReply{State: fleet.EnrollPending, Reason: fleet.ReasonControlTrouble, Hint: fleet.ReasonControlTrouble.Hint(), RetrySeconds: aliveSeconds}
 		}
 	}
 	reply.Schema, reply.Time = fleet.EnrollSchema, now.UTC()
@@ -112,13 +112,9 @@ func askedBy(m micro.Request) string {
 	return who.User
 }
 
-func rejected(reason, hint, evidence string) fleet.EnrollReply {
-	if evidence != "" && hint != "" {
-		hint = evidence + "; " + hint
-	} else {
-		hint += evidence
-	}
-	return fleet.EnrollReply{State: fleet.EnrollRejected, Reason: reason, Hint: hint}
+// rejected says no; the hint is what was wrong and what to do.
+func rejected(reason fleet.ReasonCode, evidence string) fleet.EnrollReply {
+	return fleet.EnrollReply{State: fleet.EnrollRejected, Reason: reason, Hint: evidence + "; " + reason.Hint()}
 }
 
 func (c *Control) enroll(ctx context.Context, req fleet.EnrollRequest, now time.Time) (fleet.EnrollReply, error) {
@@ -131,22 +127,22 @@ func (c *Control) enroll(ctx context.Context, req fleet.EnrollRequest, now time.
 func (c *Control) enrollAgent(ctx context.Context, req fleet.EnrollRequest, now time.Time) (fleet.EnrollReply, error) {
 	aliases := aliasesOf(req.UUID, req.Serial, req.MACs, req.Aliases)
 	if len(aliases) == 0 {
-		return rejected("no-identity", "the firmware tells no UUID and no serial, and there is no network port", ""), nil
+		return rejected(fleet.ReasonNoIdentity, "the firmware tells no UUID and no serial, and there is no network port"), nil
 	}
 	if c.cfg.Policy != PolicyOpen {
 		c.pending(ctx, req, aliases)
-		return fleet.EnrollReply{State: fleet.EnrollPending, Reason: "not-accepted", Hint: firstOf(req.Summary, aliases[0]), RetrySeconds: pendingSeconds}, nil
+		return fleet.EnrollReply{State: fleet.EnrollPending, Reason: fleet.ReasonNotAccepted, Hint: firstOf(req.Summary, aliases[0]), RetrySeconds: pendingSeconds}, nil
 	}
 	id, conflicts, err := c.reg.claim(ctx, aliases)
 	if err != nil {
 		return fleet.EnrollReply{}, err
 	}
 	if heard := c.status.heard(id); c.otherBootLives(id, req, heard, now) {
-		c.finding(ctx, id, "node-alive", "a machine with the same serial, UUID or MAC asked to be enrolled while this one runs", req.Summary)
-		return fleet.EnrollReply{State: fleet.EnrollPending, Reason: "node-alive", Hint: "the node " + string(id) + " is heard from another boot", RetrySeconds: aliveSeconds}, nil
+		c.finding(ctx, id, fleet.ReasonNodeAlive, "a machine with the same serial, UUID or MAC asked to be enrolled while this one runs: "+req.Summary)
+		return fleet.EnrollReply{State: fleet.EnrollPending, Reason: fleet.ReasonNodeAlive, Hint: "the node " + string(id) + " is heard from another boot", RetrySeconds: aliveSeconds}, nil
 	}
 	for _, text := range conflicts {
-		c.finding(ctx, id, "alias-conflict", "two servers carry the same name: was a board swapped?", text)
+		c.finding(ctx, id, fleet.ReasonAliasConflict, text)
 	}
 	seen := c.seenAs(aliases)
 	attempt, err := c.att.agent(ctx, id, seen, req.BootID, now)
@@ -154,7 +150,7 @@ func (c *Control) enrollAgent(ctx context.Context, req fleet.EnrollRequest, now 
 		return fleet.EnrollReply{}, err
 	}
 	if attempt.Reached >= fleet.StageResident {
-		return rejected("boot-is-over", "this boot has handed over to its resident", ""), nil
+		return rejected(fleet.ReasonBootIsOver, "this boot has handed over to its resident"), nil
 	}
 	ss := fleet.Session{Key: req.Key, Role: req.Role, BootID: req.BootID, Attempt: attempt.Attempt, Nonce: req.Nonce, Created: now.UTC(), Expires: now.Add(sessionLife).UTC()}
 	renewed, err := c.bind(ctx, id, ss, func(n *fleet.Node) {
@@ -266,7 +262,7 @@ func (c *Control) enrollResident(ctx context.Context, req fleet.EnrollRequest, n
 	// The same key again: its answer was lost, or it renews its session.
 	if id, s, ok := c.reg.session(req.Key, now); ok && s.Role == fleet.RoleResident {
 		if s.BootID != req.BootID {
-			return rejected("token-used", "", "the key is that of another boot"), nil
+			return rejected(fleet.ReasonTokenUsed, "the key is that of another boot"), nil
 		}
 		s.Expires = now.Add(sessionLife).UTC()
 		_, err := c.bind(ctx, id, s, func(*fleet.Node) {})
@@ -275,7 +271,7 @@ func (c *Control) enrollResident(ctx context.Context, req fleet.EnrollRequest, n
 	t, agent, why := c.checkToken(*req.Token, req.Key, now)
 	if why != "" {
 		c.log.Warn("handoff token refused", "why", why, "key", req.Key)
-		return rejected("token-refused", "a resident enrols once, by the token of the agent that jumped; after a restart of the whole machine its agent enrols anew", why), nil
+		return rejected(fleet.ReasonTokenRefused, why), nil
 	}
 	ss := fleet.Session{
 		Key: req.Key, Role: fleet.RoleResident, BootID: req.BootID, Attempt: agent.Attempt, Nonce: req.Nonce,
@@ -287,7 +283,7 @@ func (c *Control) enrollResident(ctx context.Context, req fleet.EnrollRequest, n
 	case err != nil:
 		return fleet.EnrollReply{}, err
 	case taken:
-		return rejected("token-used", "", "the agent's session has ended"), nil
+		return rejected(fleet.ReasonTokenUsed, "the agent's session has ended"), nil
 	}
 	if err := c.att.resident(ctx, t.Node, agent.Attempt); err != nil {
 		c.log.Error("enrol", "err", err)
@@ -347,13 +343,13 @@ func (c *Control) checkToken(st fleet.SignedToken, key string, now time.Time) (f
 	return t, s, ""
 }
 
-func (c *Control) finding(ctx context.Context, id fleet.NodeID, reason, hint, evidence string) {
+func (c *Control) finding(ctx context.Context, id fleet.NodeID, reason fleet.ReasonCode, evidence string) {
 	attempt, err := c.att.current(ctx, id)
 	if !c.once(fmt.Sprintf("%s/%d/%s/%s", id, attempt, reason, evidence)) {
 		return
 	}
 	if err == nil {
-		err = c.pub.publish(ctx, id, attempt, fleet.SourceControl, fleet.KindFinding, time.Now(), fleet.Problem{Reason: reason, Hint: hint, Evidence: evidence})
+		err = c.pub.publish(ctx, id, attempt, fleet.SourceControl, fleet.KindFinding, time.Now(), fleet.NewProblem(reason, evidence))
 	}
 	if err != nil {
 		c.log.Error("finding", "reason", reason, "err", err)

@@ -158,12 +158,11 @@ func (g *granter) withoutStack(ctx context.Context, n fleet.NodeID, r images.Rul
 	names := fmt.Sprintf("rule %s names stack %s, ", r.ID, r.Stacks[0].Short())
 	switch {
 	case errors.Is(why, sign.ErrSignature):
-		g.c.finding(ctx, n, string(sign.ReasonSignature), "it is not what an operator signed: sign it again with ingot stack sign, and look at who put it into the fleet",
-			names+"which is refused: "+why.Error())
+		g.c.finding(ctx, n, fleet.ReasonCode(sign.ReasonSignature), names+"which is refused: "+why.Error())
 	case why != nil:
-		g.c.finding(ctx, n, "stack-refused", "mend the stack, sign and assign it again", names+"which is refused: "+why.Error())
+		g.c.finding(ctx, n, fleet.ReasonStackRefused, names+"which is refused: "+why.Error())
 	default:
-		g.c.finding(ctx, n, "stack-missing", "assign it again, with --stacks where it lies", names+"which the fleet does not hold")
+		g.c.finding(ctx, n, fleet.ReasonStackMissing, names+"which the fleet does not hold")
 	}
 }
 
@@ -213,8 +212,7 @@ func (g *granter) grant(ctx context.Context, n fleet.NodeID, st fleet.Status) er
 	}
 	rule := rules[0]
 	if len(rules) > 1 {
-		g.c.finding(ctx, n, "several-rules", "the newest rule is taken; remove the others",
-			fmt.Sprintf("rule %s of %s goes before %s of %s", rule.rule.ID, stamp(rule.rule.Created), rules[1].rule.ID, stamp(rules[1].rule.Created)))
+		g.c.finding(ctx, n, fleet.ReasonSeveralRules, fmt.Sprintf("rule %s of %s goes before %s of %s", rule.rule.ID, stamp(rule.rule.Created), rules[1].rule.ID, stamp(rules[1].rule.Created)))
 	}
 	stack, ok := g.stackOf(rule.rule)
 	if !ok {
@@ -223,7 +221,7 @@ func (g *granter) grant(ctx context.Context, n fleet.NodeID, st fleet.Status) er
 	}
 	params, err := stack.manifest.ResolveParams(rule.rule.Params)
 	if err != nil {
-		g.c.finding(ctx, n, "params-refused", "mend the rule's parameters", err.Error())
+		g.c.finding(ctx, n, fleet.ReasonParamsRefused, err.Error())
 		return nil
 	}
 	full, err := g.full(ctx, n, rule)
@@ -231,7 +229,7 @@ func (g *granter) grant(ctx context.Context, n fleet.NodeID, st fleet.Status) er
 		return err
 	}
 	if full {
-		g.c.finding(ctx, n, "rule-full", "raise the rule's count", fmt.Sprintf("rule %s holds its %d servers", rule.rule.ID, rule.rule.Count))
+		g.c.finding(ctx, n, fleet.ReasonRuleFull, fmt.Sprintf("rule %s holds its %d servers", rule.rule.ID, rule.rule.Count))
 		return nil
 	}
 	return g.give(ctx, n, node, node.Sessions[i], rule, stack, params, now)

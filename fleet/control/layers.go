@@ -57,7 +57,7 @@ func lowest(layers []fleet.Layer) (fleet.Layer, bool) {
 func layerText(l fleet.Layer) string {
 	t := fmt.Sprintf("%s %s is %s", l.Layer, l.Name, l.State)
 	if l.Reason != "" {
-		t += ": " + l.Reason
+		t += ": " + string(l.Reason)
 	}
 	if l.Evidence != "" {
 		t += ": " + l.Evidence
@@ -94,7 +94,7 @@ func judge(s *fleet.Status, now time.Time, whole bool) {
 		if at.IsZero() {
 			at = now
 		}
-		blame(s, string(l.Layer)+"-"+string(l.State), firstOf(hints[l.Layer], ""), at, text)
+		blame(s, fleet.FaultOf(l.Layer, l.State), at, text)
 	default:
 		if s.Phase == fleet.PhaseFailed {
 			return
@@ -111,14 +111,6 @@ func judge(s *fleet.Status, now time.Time, whole bool) {
 // complete says whether the stack has spoken up to its top.
 func complete(layers []fleet.Layer) bool {
 	return slices.ContainsFunc(layers, func(l fleet.Layer) bool { return l.Layer == fleet.LayerService })
-}
-
-var hints = map[fleet.LayerName]string{
-	fleet.LayerHost:       "the host itself is at fault: look at its console",
-	fleet.LayerHypervisor: "does /dev/kvm work on the host? Is virtualization on in the firmware?",
-	fleet.LayerVM:         "look at the VM's console, and at the host's memory",
-	fleet.LayerContainer:  "look at the container's log in its VM",
-	fleet.LayerService:    "the container runs, the service does not answer its health check",
 }
 
 func reduceHeartbeat(s *fleet.Status, hb fleet.Heartbeat, now time.Time) {

@@ -12,34 +12,24 @@ import (
 type phaseLaw struct {
 	waitingFor string
 	limit      time.Duration // 0: none; what silences it is the heartbeat
-	reason     string
-	hint       string
+	reason     fleet.ReasonCode
 }
 
 // phases is the table of deadlines. A phase that is not in it ends in no time:
 // off, degraded, failed, lost and running wait for nothing, and are left by what
 // is heard or not heard.
 var phases = map[fleet.Phase]phaseLaw{
-	fleet.PhaseSeen: {"an agent", 5 * time.Minute, "agent-not-seen",
-		"the machine asked for an address and no agent followed: look at its console and at the boot server's last event"},
-	fleet.PhaseBooting: {"an agent", 4 * time.Minute, "boot-stalled",
-		"look at the console: the last step says how far the boot came"},
-	fleet.PhaseInspecting: {"the inventory", 4 * time.Minute, "inspection-stalled",
-		"look at the console: a reader of the inventory hangs, or the network was lost"},
-	fleet.PhasePending: {"an operator who accepts it", 0, "", ""},
-	fleet.PhaseWaiting: {"an assignment", 0, "", ""},
-	fleet.PhaseFetching: {"the stack's files", 5 * time.Minute, "fetch-stalled",
-		"is the boot server's HTTP reachable from the node, and are the files in its store?"},
-	fleet.PhaseHandingOff: {"the stack's first contact", 5 * time.Minute, "no-first-contact",
-		"the node jumped and did not come back: look at the console of the stack's kernel"},
-	fleet.PhaseStarting: {"all layers", 5 * time.Minute, "start-stalled",
-		"the lowest layer that is not up is where to look"},
+	fleet.PhaseSeen:       {"an agent", 5 * time.Minute, fleet.ReasonAgentNotSeen},
+	fleet.PhaseBooting:    {"an agent", 4 * time.Minute, fleet.ReasonBootStalled},
+	fleet.PhaseInspecting: {"the inventory", 4 * time.Minute, fleet.ReasonInspectionStalled},
+	fleet.PhasePending:    {"an operator who accepts it", 0, ""},
+	fleet.PhaseWaiting:    {"an assignment", 0, ""},
+	fleet.PhaseFetching:   {"the stack's files", 5 * time.Minute, fleet.ReasonFetchStalled},
+	fleet.PhaseHandingOff: {"the stack's first contact", 5 * time.Minute, fleet.ReasonNoFirstContact},
+	fleet.PhaseStarting:   {"all layers", 5 * time.Minute, fleet.ReasonStartStalled},
 }
 
-const (
-	noAssignment = "no-assignment"
-	forFirmware  = "the firmware's request for an address"
-)
+const forFirmware = "the firmware's request for an address"
 
 // enter puts s into a phase; within the same phase it only renews the deadline.
 func enter(s *fleet.Status, p fleet.Phase, now time.Time) {
@@ -53,7 +43,7 @@ func enter(s *fleet.Status, p fleet.Phase, now time.Time) {
 	s.Reason, s.Hint = "", ""
 	extend(s, now)
 	if p == fleet.PhaseWaiting {
-		s.Reason, s.Hint = noAssignment, "give it a stack: ingot assign"
+		blame(s, fleet.ReasonNoAssignment, now, "")
 	}
 }
 
@@ -66,9 +56,9 @@ func extend(s *fleet.Status, now time.Time) {
 	}
 }
 
-// blame says why, what to do, and what was seen.
-func blame(s *fleet.Status, reason, hint string, now time.Time, evidence string) {
-	s.Reason, s.Hint = reason, hint
+// blame says why, what to do by the table of reasons, and what was seen.
+func blame(s *fleet.Status, reason fleet.ReasonCode, now time.Time, evidence string) {
+	s.Reason, s.Hint = reason, reason.Hint()
 	if evidence != "" {
 		note(s, now, evidence)
 	}
@@ -99,7 +89,7 @@ func reduceTick(s *fleet.Status, in Input) {
 	enter(s, fleet.PhaseLost, in.Now)
 	s.Before, s.Step = before, "silent since it was "+string(before)
 	s.WaitingFor = "a heartbeat"
-	blame(s, "heartbeat-silent", "is it powered, is its network up? Its console and its BMC know", seen, "last heartbeat")
+	blame(s, fleet.ReasonHeartbeatSilent, seen, "last heartbeat")
 	if s.Power != "" {
 		note(s, in.Now, "the BMC says that power is "+s.Power)
 	}
@@ -113,21 +103,21 @@ func passDeadline(s *fleet.Status, now time.Time) {
 	law, was, step, since, waits := phases[s.Phase], s.Phase, s.Step, s.Since, s.WaitingFor
 	old, layers := s.Evidence, s.Layers
 	if waits == forFirmware {
-		law.reason, law.hint = "no-dhcp", "does it boot from the network first, and is its cable in the provisioning network?"
+		law.reason = fleet.ReasonNoDHCP
 	}
 	enter(s, fleet.PhaseFailed, now)
 	s.Deadline = nil
 	s.Evidence = old
 	s.Step = fmt.Sprintf("%s, and then nothing", firstOf(step, string(was)))
 	s.WaitingFor = waits
-	blame(s, law.reason, law.hint, now, fmt.Sprintf("%s since %s; last step: %s; last seen %s",
+	blame(s, law.reason, now, fmt.Sprintf("%s since %s; last step: %s; last seen %s",
 		was, since.UTC().Format(time.RFC3339), firstOf(step, "none"), stamp(s.LastSeen)))
 	if s.Power != "" {
 		note(s, now, "the BMC says that power is "+s.Power)
 	}
 	if l, bad := lowest(layers); was == fleet.PhaseStarting && bad {
 		s.WaitingFor = string(l.Layer) + " " + l.Name
-		blame(s, string(l.Layer)+"-not-up", law.hint, now, layerText(l))
+		blame(s, fleet.FaultOf(l.Layer, fleet.LayerStarting), now, layerText(l))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/ingot-metal/ingot/fleet"
 	"github.com/ingot-metal/ingot/hardware"
 	"github.com/ingot-metal/ingot/images"
+	"github.com/ingot-metal/ingot/images/sign"
 	"github.com/nats-io/nats.go/micro"
 )
 
@@ -27,38 +28,35 @@ var powerActions = []hardware.PowerAction{hardware.ActionOn, hardware.ActionOff,
 // first time.
 func (c *Control) openCommand(ctx context.Context, data []byte, now time.Time) (fleet.Command, *fleet.Problem) {
 	var cmd fleet.Command
-	refuse := func(reason, hint string, err error) (fleet.Command, *fleet.Problem) {
-		p := &fleet.Problem{Reason: reason, Hint: hint}
-		if err != nil {
-			p.Evidence = err.Error()
-		}
-		return cmd, p
+	refuse := func(reason fleet.ReasonCode, err error) (fleet.Command, *fleet.Problem) {
+		p := fleet.NewProblemOf(reason, err)
+		return cmd, &p
 	}
 	var env images.Envelope
 	if err := json.Unmarshal(data, &env); err != nil {
-		return refuse("command-malformed", "", err)
+		return refuse(fleet.ReasonCommandMalformed, err)
 	}
 	payload, err := c.cfg.Roots.OpenCommand(c.cfg.Delegations, env, now)
 	if err != nil {
-		return refuse("signature-invalid", "commands are signed with the operator key of this fleet", err)
+		return refuse(fleet.ReasonCode(sign.ReasonSignature), err)
 	}
 	if err := json.Unmarshal(payload, &cmd); err != nil {
-		return refuse("command-malformed", "", err)
+		return refuse(fleet.ReasonCommandMalformed, err)
 	}
 	switch {
 	case cmd.Schema != fleet.CommandSchema || len(cmd.Nonce) < 8 || len(cmd.Nonce) > 128:
-		return refuse("command-malformed", "", errors.New("schema or nonce"))
+		return refuse(fleet.ReasonCommandMalformed, errors.New("schema or nonce"))
 	case now.After(cmd.NotAfter):
-		return refuse("command-expired", "are the clocks of console and control right?", fmt.Errorf("it held until %s, here it is %s", stamp(cmd.NotAfter), stamp(now)))
+		return refuse(fleet.ReasonCommandExpired, fmt.Errorf("it held until %s, here it is %s", stamp(cmd.NotAfter), stamp(now)))
 	case cmd.NotAfter.Sub(now) > maxCommand:
-		return refuse("command-malformed", "are the clocks of console and control right?", fmt.Errorf("it holds until %s: more than %v", stamp(cmd.NotAfter), maxCommand))
+		return refuse(fleet.ReasonCommandMalformed, fmt.Errorf("it holds until %s: more than %v", stamp(cmd.NotAfter), maxCommand))
 	}
 	fresh, err := c.commands.take(ctx, cmd.Nonce, cmd.NotAfter)
 	switch {
 	case err != nil:
-		return refuse("control-trouble", "", err)
+		return refuse(fleet.ReasonControlTrouble, err)
 	case !fresh:
-		return refuse("command-repeated", "", errors.New("this command was carried out before"))
+		return refuse(fleet.ReasonCommandRepeated, errors.New("this command was carried out before"))
 	}
 	return cmd, nil
 }
@@ -67,7 +65,7 @@ func (c *Control) answerPower(m micro.Request) {
 	select {
 	case c.powers <- struct{}{}:
 	default:
-		c.respond(m, fleet.CommandReply{Problem: fleet.Problem{Reason: "busy", Hint: fmt.Sprintf("%d power commands are under way", powersAtOnce)}})
+		c.respond(m, fleet.CommandReply{Problem: fleet.NewProblem(fleet.ReasonBusy, fmt.Sprintf("%d power commands are under way", powersAtOnce))})
 		return
 	}
 	c.wg.Go(func() {
@@ -95,24 +93,24 @@ func (c *Control) power(ctx context.Context, data []byte, now time.Time) fleet.C
 		action = hardware.PowerAction(a)
 	}
 	if !slices.Contains(powerActions, action) {
-		return fleet.CommandReply{Problem: fleet.Problem{Reason: "action-unknown", Hint: "on, off, cycle or reset", Evidence: string(action)}}
+		return fleet.CommandReply{Problem: fleet.NewProblem(fleet.ReasonActionUnknown, string(action))}
 	}
 	key, _, known := c.reg.find(cmd.Node)
 	t, ok := c.bmcs.target(ctx, key)
 	if !known || !ok {
-		return fleet.CommandReply{Node: key, Problem: fleet.Problem{Reason: "no-bmc", Hint: "say where its BMC is: ingot node expect", Evidence: fmt.Sprintf("no BMC of %.64q is known", cmd.Node)}}
+		return fleet.CommandReply{Node: key, Problem: fleet.NewProblem(fleet.ReasonNoBMC, fmt.Sprintf("no BMC of %.64q is known", cmd.Node))}
 	}
 	if via == "" {
 		via = ways(t.bmc)[len(ways(t.bmc))-1]
 	}
 	if via != viaIPMI && via != viaRedfish {
-		return fleet.CommandReply{Node: key, Problem: fleet.Problem{Reason: "way-unknown", Hint: "redfish or ipmi", Evidence: via}}
+		return fleet.CommandReply{Node: key, Problem: fleet.NewProblem(fleet.ReasonWayUnknown, via)}
 	}
 	c.log.Info("power", "node", key, "machine", t.name, "action", action, "via", via)
 	text, err := c.act(ctx, t, via, action)
 	if err != nil {
 		c.event(ctx, key, fleet.SourceBMC, fleet.KindPower, fleet.PowerData{Action: string(action), Via: via, By: "operator", Error: err.Error()})
-		return fleet.CommandReply{Node: key, Problem: fleet.Problem{Reason: "bmc-failed", Hint: "the BMC's own log may say more; try the other way (--via)", Evidence: err.Error()}}
+		return fleet.CommandReply{Node: key, Problem: fleet.NewProblemOf(fleet.ReasonBMCFailed, err)}
 	}
 	return fleet.CommandReply{OK: true, Node: key, Text: text}
 }

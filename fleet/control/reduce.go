@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ingot-metal/ingot/fleet"
@@ -174,7 +175,7 @@ func reduceNetboot(s *fleet.Status, e fleet.Event, now time.Time) {
 	if e.Kind == fleet.KindDHCP && d.Step == "ignore" {
 		enter(s, fleet.PhaseSeen, now)
 		s.Step = "asks for an address, is not answered"
-		blame(s, "not-answered", "say that this machine is expected: ingot node expect "+d.MAC, now, d.Error)
+		blame(s, fleet.ReasonNotAnswered, now, d.Error)
 		return
 	}
 	phase := fleet.PhaseBooting
@@ -234,7 +235,7 @@ func reducePower(s *fleet.Status, power string, now time.Time) {
 		// It was on before anybody looked, and nothing of ours runs on it.
 		enter(s, fleet.PhaseSeen, now)
 		s.Deadline, s.Step, s.WaitingFor = nil, "power is on", "a boot from the network"
-		blame(s, "not-booted-by-us", "boot it from the network: ingot power cycle", now, "")
+		blame(s, fleet.ReasonNotBootedByUs, now, "")
 	case s.Phase == fleet.PhaseOff:
 		enter(s, fleet.PhaseBooting, now)
 		s.Step = "power is on"
@@ -246,7 +247,7 @@ func reducePending(s *fleet.Status, e fleet.Event, now time.Time) {
 	describe(s, read[fleet.EnrolledData](e))
 	enter(s, fleet.PhasePending, now)
 	s.Step = "asks to be enrolled"
-	blame(s, "not-accepted", "accept it, when it is a server of yours", now, "")
+	blame(s, fleet.ReasonNotAccepted, now, "")
 }
 
 // describe takes over who the server says that it is.
@@ -314,9 +315,17 @@ func reduceFinding(s *fleet.Status, e fleet.Event, now time.Time) {
 	switch {
 	case e.Source != fleet.SourceControl || d.Reason == "":
 	case s.Phase == fleet.PhaseWaiting:
-		blame(s, d.Reason, d.Hint, now, d.Evidence)
+		blameBy(s, d, now)
 	default:
-		note(s, now, d.Reason+": "+d.Evidence)
+		note(s, now, string(d.Reason)+": "+d.Evidence)
+	}
+}
+
+// blameBy takes over what somebody said was wrong; its own hint goes first.
+func blameBy(s *fleet.Status, d fleet.Problem, now time.Time) {
+	blame(s, d.Reason, now, d.Evidence)
+	if d.Hint != "" {
+		s.Hint = d.Hint
 	}
 }
 
@@ -347,7 +356,11 @@ func reduceProblem(s *fleet.Status, e fleet.Event, now time.Time) {
 	d := read[fleet.Problem](e)
 	enter(s, fleet.PhaseFailed, now)
 	s.Step = e.Kind
-	blame(s, firstOf(d.Reason, e.Kind), d.Hint, now, d.Evidence)
+	if !d.Reason.WellFormed() {
+		d.Evidence = strings.TrimSpace(string(d.Reason) + " " + d.Evidence)
+		d.Reason = fleet.ReasonUnexplained
+	}
+	blameBy(s, d, now)
 }
 
 func reduceHandoff(s *fleet.Status, e fleet.Event, now time.Time) {

@@ -55,15 +55,12 @@ func (c *Client) Rules(ctx context.Context) ([]images.Rule, error) {
 func (c *Client) PutStack(ctx context.Context, e fleet.StackEntry) (images.Manifest, error) {
 	m, digest, err := c.Roots().OpenManifest(e.Delegations, e.Stack, time.Now())
 	if err != nil {
-		return m, &RefusedError{What: "stack " + e.Ref, Problem: fleet.Problem{
-			Reason: string(sign.ReasonSignature), Evidence: err.Error(),
-			Hint: "the manifest is not what an operator of this fleet signed; sign it again with `ingot stack sign`",
-		}}
+		return m, &RefusedError{What: "stack " + e.Ref, Problem: fleet.NewProblemOf(fleet.ReasonCode(sign.ReasonSignature), err)}
 	}
 	if e.Digest != "" && e.Digest != digest {
-		return m, &RefusedError{What: "stack " + e.Ref, Problem: fleet.Problem{
-			Reason: string(sign.ReasonMismatch), Evidence: fmt.Sprintf("it is called %s and is %s", e.Digest.Short(), digest.Short()),
-		}}
+		return m, &RefusedError{What: "stack " + e.Ref, Problem: fleet.NewProblem(
+			fleet.ReasonCode(sign.ReasonMismatch), fmt.Sprintf("it is called %s and is %s", e.Digest.Short(), digest.Short()),
+		)}
 	}
 	e.Schema, e.Ref, e.Digest = stackEntrySchema, m.Ref(), digest
 	return m, c.put(ctx, fleet.ConfigStack+digest.Hex(), e)

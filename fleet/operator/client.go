@@ -30,7 +30,7 @@ type RefusedError struct {
 func (e *RefusedError) Error() string {
 	s := e.What + ": refused"
 	if e.Reason != "" {
-		s += ": " + e.Reason
+		s += ": " + string(e.Reason)
 	}
 	if e.Evidence != "" {
 		s += ": " + e.Evidence

@@ -65,7 +65,7 @@ func nodeRow(n Node, now time.Time) []cell {
 		return []cell{dash(n.Name()), dash(""), {"never seen", dim}, dash(""), dash(""), dash(n.Machine.Serial), dash(""), dash("expected; power it on")}
 	}
 	st := n.Status
-	what := cmp.Or(st.Reason, st.WaitingFor, st.Step, st.Summary)
+	what := cmp.Or(string(st.Reason), st.WaitingFor, st.Step, st.Summary)
 	if st.Reason == "" && st.WaitingFor != "" {
 		what = "waits for " + st.WaitingFor
 	}
@@ -160,7 +160,7 @@ func lifeFields(st fleet.Status, now time.Time) []field {
 		}
 		fs = append(fs, field{"deadline", text, c})
 	}
-	fs = append(fs, field{"reason", st.Reason, red}, field{"hint", st.Hint, yellow})
+	fs = append(fs, field{"reason", string(st.Reason), red}, field{"hint", st.Hint, yellow})
 	for i, e := range st.Evidence {
 		name := ""
 		if i == 0 {
@@ -301,7 +301,7 @@ func (s Style) layers(b *strings.Builder, layers []fleet.Layer, now time.Time) {
 			c = yellow
 		}
 		rows = append(rows, []cell{{text: Clean(string(l.Layer))}, {text: Clean(l.Name)}, {Clean(string(l.State)), c},
-			{text: ago(now, l.Since)}, {text: Clean(cmp.Or(words(l.Reason, paren(l.Evidence)), facts(l.Facts)))}})
+			{text: ago(now, l.Since)}, {text: Clean(cmp.Or(words(string(l.Reason), paren(l.Evidence)), facts(l.Facts)))}})
 	}
 	s.table(b, "  ", []string{"LAYER", "NAME", "STATE", "SINCE", ""}, rows)
 }
@@ -354,7 +354,7 @@ func StatusLine(st fleet.Status) string {
 		s += ", waits for " + st.WaitingFor
 	}
 	if st.Reason != "" {
-		s += ", reason " + st.Reason
+		s += ", reason " + string(st.Reason)
 	}
 	if st.Reason != "" && len(st.Evidence) > 0 {
 		s += ": " + cut(st.Evidence[len(st.Evidence)-1].Text, 160)

@@ -110,8 +110,8 @@ func TestHostileTextIsDisarmed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st := &fleet.Status{Node: "n-1", Name: evil, Summary: evil, Serial: evil, Phase: fleet.Phase(evil), Reason: evil, Hint: evil, Address: evil,
-		Evidence: []fleet.Evidence{{Text: evil}}, Layers: []fleet.Layer{{Layer: fleet.LayerName(evil), Name: evil, Reason: evil, Facts: map[string]string{"a": evil}}}}
+	st := &fleet.Status{Node: "n-1", Name: evil, Summary: evil, Serial: evil, Phase: fleet.Phase(evil), Reason: fleet.ReasonCode(evil), Hint: evil, Address: evil,
+		Evidence: []fleet.Evidence{{Text: evil}}, Layers: []fleet.Layer{{Layer: fleet.LayerName(evil), Name: evil, Reason: fleet.ReasonCode(evil), Facts: map[string]string{"a": evil}}}}
 	inv := &hardware.Inventory{System: hardware.System{Model: evil}, Drives: []hardware.Drive{{Model: evil}}}
 	e := fleet.Event{Source: "agent", Kind: fleet.KindStep, Data: data}
 	n := Node{Status: st, Inventory: inv, Timeline: Timeline([]fleet.Event{e, {Source: "agent", Kind: evil, Data: data}})}

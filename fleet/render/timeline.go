@@ -220,7 +220,7 @@ var tellers = map[string]func(fleet.Event) Line{
 	},
 	fleet.KindCommand: func(e fleet.Event) Line {
 		d := read[fleet.CommandData](e)
-		l := Line{Step: "command." + d.Verb, Text: words("command", d.Verb+":", d.Text, d.Reason), Bad: !d.OK}
+		l := Line{Step: "command." + d.Verb, Text: words("command", d.Verb+":", d.Text, string(d.Reason)), Bad: !d.OK}
 		if d.Evidence != "" {
 			l.Text += ": " + d.Evidence
 		}
@@ -313,7 +313,7 @@ func tellStep(e fleet.Event) Line {
 func tellProblem(what string) func(fleet.Event) Line {
 	return func(e fleet.Event) Line {
 		d := read[fleet.Problem](e)
-		l := Line{Step: e.Kind, Text: words(what+":", d.Reason), Bad: true}
+		l := Line{Step: e.Kind, Text: words(what+":", string(d.Reason)), Bad: true}
 		if d.Evidence != "" {
 			l.Text += ": " + d.Evidence
 		}
@@ -330,7 +330,7 @@ func tellLayer(e fleet.Event) Line {
 	}
 	l.Text = words(string(d.Layer), name, string(d.State))
 	if d.Reason != "" {
-		l.Text += ": " + d.Reason
+		l.Text += ": " + string(d.Reason)
 	}
 	if d.Evidence != "" {
 		l.Text += " (" + d.Evidence + ")"

@@ -172,7 +172,7 @@ func TestControlRefuses(t *testing.T) {
 	verb.Verb, verb.Nonce = "explode", "verb-nonce"
 	for name, tt := range map[string]struct {
 		r    fleet.CommandReply
-		want string
+		want fleet.ReasonCode
 	}{
 		"twice":            {send(c.ring, good, images.CommandType), "command-repeated"},
 		"forged":           {send(forged, on, images.CommandType), "signature-invalid"},

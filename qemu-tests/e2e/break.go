@@ -27,7 +27,7 @@ import (
 	"github.com/ingot-metal/ingot/qemu-tests/scenario"
 )
 
-const reasonSignature = string(sign.ReasonSignature)
+const reasonSignature = fleet.ReasonCode(sign.ReasonSignature)
 
 // breakThings proves the chain by breaking it, on the first server. The second
 // must not notice.
@@ -142,7 +142,7 @@ func (r *run) consoleRefuses(ctx context.Context, o scenario.Outcome) (string, e
 	switch {
 	case err == nil:
 		return "", errors.New("it was taken")
-	case !errors.As(err, &said) || said.Code() != refusedCode || !strings.Contains(said.Said, reasonSignature):
+	case !errors.As(err, &said) || said.Code() != refusedCode || !strings.Contains(said.Said, string(reasonSignature)):
 		return "", fmt.Errorf("it was refused, but not with exit code %d for the reason %s: %w", refusedCode, reasonSignature, err)
 	}
 	return said.Said, nil
