@@ -187,6 +187,11 @@ func layerReasons() []Reason {
 			[]string{"see the layer that the evidence names"},
 			"mend the layer below: ingot why NODE names it",
 			"the layer that the evidence names"},
+	}
+}
+
+func containerReasons() []Reason {
+	return []Reason{
 		{ReasonContainerd, ClassFault, "layer container",
 			"Containerd does not answer in the virtual machine.",
 			[]string{"it ended", "the VM lacks memory"},

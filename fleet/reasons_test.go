@@ -33,7 +33,9 @@ func markdown(all []Reason) string {
 	b.WriteString("# Reasons\n\nEvery reason code that Ingot gives, made from the table in `fleet/reasons*.go` (`go test ./fleet -update`).\n" +
 		"`ingot explain CODE` shows one of them, `ingot why NODE` says which one holds a node up.\n\n" +
 		"Classes: **fault**, something is broken; **refused**, it was asked for and not done; **waits**, nothing is wrong and a person has to decide; **finding**, it was noticed and the node goes on.\n")
-	cell := func(s string) string { return strings.NewReplacer("|", `\|`, "<", "&lt;", "NODE", "`NODE`", "STACK", "`STACK`").Replace(s) }
+	cell := func(s string) string {
+		return strings.NewReplacer("|", `\|`, "<", "&lt;", "NODE", "`NODE`", "STACK", "`STACK`").Replace(s)
+	}
 	where := ""
 	for _, r := range all {
 		if r.Where != where {
