@@ -304,6 +304,11 @@ func reduceReport(s *fleet.Status, e fleet.Event, now time.Time) {
 }
 
 func reduceWaiting(s *fleet.Status, _ fleet.Event, now time.Time) {
+	if s.Phase == fleet.PhaseFailed && s.Step == fleet.KindRefused {
+		// The agent waits for another grant; why it did not take this one
+		// stays said until it does.
+		return
+	}
 	enter(s, fleet.PhaseWaiting, now)
 	s.Step = "waits"
 }

@@ -170,6 +170,7 @@ var lives = map[string]func(*life){
 	},
 	"refused-and-granted-again": func(l *life) {
 		toWaiting(l).event(fleet.SourceAgent, "b1", 1, fleet.KindRefused, fleet.Problem{Reason: "signature-invalid", Hint: "h", Evidence: "refuse rule"})
+		l.event(fleet.SourceAgent, "b1", 1, fleet.KindWaiting, fleet.StepData{Step: "grant"}) // for another; the reason stays
 		l.event(fleet.SourceControl, "", 1, fleet.KindGranted, fleet.AssignedData{Stack: "hello:2"})
 	},
 	"no-first-contact": func(l *life) {
