@@ -11,6 +11,7 @@
 //	status, latest       KV ingot-status                              the status reducer, compare-and-set
 //	grant, latest        KV ingot-grant, republished ingot.granted.<node>       the grant reconciler, compare-and-set
 //	heartbeat            core ingot.hb.<node>                         that node
+//	"ask again"          core ingot.wake.<key>                        control
 //	nodes and sessions   KV ingot-nodes                               enrolment, compare-and-set
 //	attempts             KV ingot-attempts                            control, compare-and-set before every power action
 //	stacks, rules, expected machines   KV ingot-config                operators
@@ -41,4 +42,18 @@
 // does the same with a key of its own and a [HandoffToken] that the agent's key
 // signed before the jump. Who asks is known by the server's word for the
 // connection, never by what the request says.
+//
+// Under the policy approve a server waits as pending until an operator's signed
+// command ([SubjectApprove], [SubjectReject], [SubjectRevoke]) puts an
+// [Approval] into the node's record. It names the identity that the operator
+// was shown, so it covers no boot that says another UUID or serial. Until then
+// the key may ask, and hear [WakeSubject], and no more. Revoking ends the
+// sessions at once and denies their keys for good. Each word, and each command
+// that was refused, is an event of control: of the server that it names, or of
+// [ControlNode] where it names none.
+//
+// # Foreign bytes
+//
+// Every reader of the wire goes through [CheckMessage] first: size, UTF-8,
+// depth. A node that sends what is no message finds that in its own timeline.
 package fleet

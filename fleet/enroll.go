@@ -79,7 +79,8 @@ type EnrollReply struct {
 	Attempt int64       `json:"attempt,omitempty"`
 	Reason  ReasonCode  `json:"reason,omitempty"`
 	Hint    string      `json:"hint,omitempty"`
-	// RetrySeconds is when to ask again while pending.
+	// RetrySeconds is when to ask again while pending. A rejection that names
+	// none is for good: this boot is not enrolled any more.
 	RetrySeconds int `json:"retry_seconds,omitempty"`
 	// Time is control's clock, for display only.
 	Time time.Time `json:"time"`
@@ -203,6 +204,10 @@ type Node struct {
 	Aliases  []string  `json:"aliases"`
 	Enrolled time.Time `json:"enrolled"`
 	Machine  string    `json:"machine,omitempty"`
+	// Approval is the operators' last word on it; nil while there is none.
+	Approval *Approval `json:"approval,omitempty"`
+	// Denied are keys of revoked sessions, the newest last.
+	Denied []DeniedKey `json:"denied,omitempty"`
 	// Sessions are the keys that may speak as this node.
 	Sessions []Session `json:"sessions,omitempty"`
 	// SeenAs are the keys under which events of this server stand from before

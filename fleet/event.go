@@ -54,8 +54,8 @@ func MessageID(bootKey []byte, source Source, seq uint64) string {
 // ParseEvent reads and checks an event; unknown fields are let pass.
 func ParseEvent(b []byte) (Event, error) {
 	var e Event
-	if len(b) > MaxMessageBytes {
-		return e, fmt.Errorf("event: is %d bytes, at most %d are read", len(b), MaxMessageBytes)
+	if err := CheckMessage(b); err != nil {
+		return e, fmt.Errorf("event: %w", err)
 	}
 	if err := json.Unmarshal(b, &e); err != nil {
 		return e, fmt.Errorf("event: %v", err)
@@ -77,6 +77,9 @@ const (
 	KindPower     = "power"     // bmc: PowerData
 	KindEnrolled  = "enrolled"  // control: EnrolledData
 	KindPending   = "pending"   // control: EnrolledData; an operator has to accept it
+	KindApproved  = "approved"  // control: ApprovalData; an operator accepted it
+	KindRejected  = "rejected"  // control: ApprovalData
+	KindRevoked   = "revoked"   // control: ApprovalData; its sessions ended
 	KindAssigned  = "assigned"  // control: AssignedData
 	KindGranted   = "granted"   // control: AssignedData
 	KindInit      = "init"      // agent: StepData; /init runs
@@ -89,7 +92,7 @@ const (
 	KindHandoff   = "handoff"   // agent: HandoffData; the last word before kexec
 	KindFailed    = "failed"    // agent: Problem
 	KindLayer     = "layer"     // resident, vm: Layer; a layer changed its state
-	KindCommand   = "command"   // agent, resident: CommandData
+	KindCommand   = "command"   // agent, resident: CommandData; control: one that it refused
 	KindFinding   = "finding"   // agent, control
 	KindRedfish   = "redfish"   // control: Redfish crawl joined
 	KindBMCFailed = "bmc.error" // control: Problem
@@ -131,6 +134,8 @@ type EnrolledData struct {
 	UUID   string   `json:"uuid,omitempty"`
 	MACs   []string `json:"macs,omitempty"`
 	SeenAs []NodeID `json:"seen_as,omitempty"`
+	// Problem is why it waits, where it is pending.
+	Problem
 }
 
 // AssignedData names a rule and its stack.

@@ -35,7 +35,7 @@ func phaseReasons() []Reason {
 		{ReasonNotAccepted, ClassWaits, "phase pending",
 			"The machine asks to be enrolled and waits for an operator who accepts it.",
 			[]string{"the fleet's policy is approve and this machine is new"},
-			"compare its serial, model and MAC with what you bought, and accept it when it is a server of yours",
+			"compare its serial, model and MAC with what you bought, and when it is a server of yours: ingot node approve NODE",
 			"serial, model and MAC in ingot node show NODE"},
 		{ReasonNoAssignment, ClassWaits, "phase waiting",
 			"The node is enrolled, reported what it is, and has no stack.",

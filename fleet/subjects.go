@@ -27,8 +27,11 @@ const (
 	BucketAttempts  = "ingot-attempts"
 	BucketConfig    = "ingot-config"
 
-	SubjectEnroll Subject = "ingot.ctl.enroll"
-	SubjectPower  Subject = "ingot.bmc.power"
+	SubjectEnroll  Subject = "ingot.ctl.enroll"
+	SubjectApprove Subject = "ingot.ctl.approve"
+	SubjectReject  Subject = "ingot.ctl.reject"
+	SubjectRevoke  Subject = "ingot.ctl.revoke"
+	SubjectPower   Subject = "ingot.bmc.power"
 )
 
 // Users that a node connects as; operators use UserOperator.
@@ -79,6 +82,10 @@ func EventSubject(n NodeID, s Source, kind string) Subject {
 
 // HeartbeatSubject is where a node's heartbeats go.
 func HeartbeatSubject(n NodeID) Subject { return Subject("ingot.hb." + string(n)) }
+
+// WakeSubject is where the key of a pending server hears that it may ask again
+// at once: an operator has spoken.
+func WakeSubject(key string) Subject { return Subject("ingot.wake." + key) }
 
 // GrantedSubject is where the hint of a new grant arrives.
 func GrantedSubject(n NodeID) Subject { return Subject("ingot.granted." + string(n)) }

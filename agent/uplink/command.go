@@ -43,12 +43,18 @@ func (c *Commands) check(node fleet.NodeID, verb string, data []byte, now time.T
 		return cmd, &p
 	}
 	var e images.Envelope
+	if err := fleet.CheckMessage(data); err != nil {
+		return refuse(fleet.ReasonCommandSignature, fmt.Errorf("read envelope: %w", err))
+	}
 	if err := json.Unmarshal(data, &e); err != nil {
 		return refuse(fleet.ReasonCommandSignature, fmt.Errorf("read envelope: %v", err))
 	}
 	b, err := c.Roots.OpenCommand(c.Delegations, e, now)
 	if err != nil {
 		return refuse(fleet.ReasonCommandSignature, err)
+	}
+	if err := fleet.CheckMessage(b); err != nil {
+		return refuse(fleet.ReasonCommandSignature, fmt.Errorf("read command: %w", err))
 	}
 	if err := json.Unmarshal(b, &cmd); err != nil || cmd.Schema != fleet.CommandSchema {
 		return refuse(fleet.ReasonCommandSignature, fmt.Errorf("read command of schema %.40q: %v", cmd.Schema, err))

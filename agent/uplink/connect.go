@@ -22,9 +22,10 @@ const (
 	retryMost     = 15 * time.Second
 	sessionRenew  = 6 * time.Hour // half of a session's life
 	rejectedAgain = time.Minute
+	askAgainMost  = 5 * time.Minute // however long control says
 )
 
-// RejectedError is control's refusal to enrol this boot.
+// RejectedError is control's refusal to enrol this boot, for good.
 type RejectedError struct{ Reply fleet.EnrollReply }
 
 func (e *RejectedError) Error() string {
@@ -32,8 +33,9 @@ func (e *RejectedError) Error() string {
 }
 
 // Connect enrols and connects as the node. It tries until ctx ends or control
-// rejects; Target.Waits hears why it takes long. Afterwards the uplink keeps
-// itself connected until it is closed.
+// rejects this boot for good; Target.Waits hears why it takes long: where an
+// operator has to accept this server, or turned it away, it goes on asking.
+// Afterwards the uplink keeps itself connected until it is closed.
 func (u *Uplink) Connect(ctx context.Context, t Target) (fleet.EnrollReply, error) {
 	t.Enroll.Schema, t.Enroll.Role = fleet.EnrollSchema, u.cfg.Role
 	t.Enroll.Key, t.Enroll.BootID, t.Enroll.Nonce = u.pub, u.cfg.BootID, u.cfg.Nonce
@@ -64,9 +66,9 @@ func (u *Uplink) Connect(ctx context.Context, t Target) (fleet.EnrollReply, erro
 		}
 		u.waits(err.Error())
 		pause := backoff(n)
-		var pending *pendingError
-		if errors.As(err, &pending) {
-			n, pause = 0, jitter(pending.after)
+		var held *heldError
+		if errors.As(err, &held) {
+			n, pause = 0, jitter(retryFirst)
 		}
 		if !sleep(ctx, pause) {
 			return fleet.EnrollReply{}, fmt.Errorf("connect: %w: %w", err, context.Cause(ctx))
@@ -103,15 +105,25 @@ func (u *Uplink) adopt(nc *nats.Conn) {
 	u.spool.nudge()
 }
 
-// pendingError is control's answer that an operator has to accept first.
-type pendingError struct {
-	hint  string
-	after time.Duration
+// heldError is control's answer that this server is not let in, or not yet; it
+// may ask again.
+type heldError struct{ reply fleet.EnrollReply }
+
+func (e *heldError) Error() string {
+	what := "an operator has to accept this server"
+	if e.reply.State == fleet.EnrollRejected {
+		what = "rejected"
+	}
+	return what + ": " + string(e.reply.Reason) + ": " + e.reply.Hint
 }
 
-func (e *pendingError) Error() string { return "an operator has to accept this server: " + e.hint }
+func (e *heldError) after() time.Duration {
+	return min(time.Duration(max(e.reply.RetrySeconds, 2))*time.Second, askAgainMost)
+}
 
-// enroll asks control once, on a connection of its own.
+// enroll asks control, on a connection of its own, until it is answered with
+// yes or with a no for good. While it is held it keeps the connection, and
+// control's wake makes it ask at once.
 func (u *Uplink) enroll(ctx context.Context) error {
 	u.mu.Lock()
 	req := u.target.Enroll
@@ -120,14 +132,50 @@ func (u *Uplink) enroll(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("enrol: write JSON: %v", err)
 	}
-	nc, err := u.dial(fleet.UserEnroll, fleet.InboxPrefix(u.pub), brief)
+	gone, woken := make(chan struct{}), make(chan struct{}, 1)
+	nc, err := u.dial(fleet.UserEnroll, fleet.InboxPrefix(u.pub), func(o *nats.Options) {
+		brief(o)
+		o.ClosedCB = func(*nats.Conn) { close(gone) }
+	})
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
+	if _, err := nc.Subscribe(string(fleet.WakeSubject(u.pub)), func(*nats.Msg) {
+		select {
+		case woken <- struct{}{}:
+		default: // it is about to ask
+		}
+	}); err != nil {
+		return fmt.Errorf("enrol: listen for control: %w", err)
+	}
+	for {
+		err := u.ask(ctx, nc, b)
+		var held *heldError
+		if !errors.As(err, &held) {
+			return err
+		}
+		u.waits(held.Error())
+		t := time.NewTimer(jitter(held.after()))
+		select {
+		case <-t.C:
+		case <-woken:
+		case <-gone:
+			t.Stop()
+			return err
+		case <-ctx.Done():
+			t.Stop()
+			return err
+		}
+		t.Stop()
+	}
+}
+
+// ask asks control once.
+func (u *Uplink) ask(ctx context.Context, nc *nats.Conn, request []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	msg, err := nc.RequestWithContext(ctx, string(fleet.SubjectEnroll), b)
+	msg, err := nc.RequestWithContext(ctx, string(fleet.SubjectEnroll), request)
 	if errors.Is(err, nats.ErrNoResponders) {
 		return errors.New("enrol: the bus is there, control is not")
 	}
@@ -148,8 +196,11 @@ func (u *Uplink) enroll(ctx context.Context) error {
 		u.mu.Unlock()
 		return nil
 	case fleet.EnrollPending:
-		return &pendingError{r.Hint, time.Duration(max(r.RetrySeconds, 2)) * time.Second}
+		return &heldError{r}
 	case fleet.EnrollRejected:
+		if r.RetrySeconds > 0 {
+			return &heldError{r}
+		}
 		return &RejectedError{r}
 	}
 	return fmt.Errorf("enrol: answer: state %.40q is not known", r.State)

@@ -273,6 +273,8 @@ func (s *Server) bridge() error {
 	return errors.Join(
 		ingot.AddStreamExport("ingot.granted.*", []*server.Account{nodes}),
 		nodes.AddStreamImport(ingot, "ingot.granted.*", ""),
+		ingot.AddStreamExport("ingot.wake.*", []*server.Account{nodes}),
+		nodes.AddStreamImport(ingot, "ingot.wake.*", ""),
 		nodes.AddStreamExport("ingot.hb.*", []*server.Account{ingot}),
 		ingot.AddStreamImport(nodes, "ingot.hb.*", ""),
 		nodes.AddServiceExport("ingot.cmd.>", []*server.Account{ingot}),

@@ -15,7 +15,7 @@ const enrollLife = 10 * time.Minute
 func enrollLaws(key string) jwt.Permissions {
 	return jwt.Permissions{
 		Pub: jwt.Permission{Allow: jwt.StringList{string(fleet.SubjectEnroll)}},
-		Sub: jwt.Permission{Allow: jwt.StringList{fleet.InboxPrefix(key) + ".>"}},
+		Sub: jwt.Permission{Allow: jwt.StringList{fleet.InboxPrefix(key) + ".>", string(fleet.WakeSubject(key))}},
 	}
 }
 

@@ -118,6 +118,23 @@ func (a *attempts) agent(ctx context.Context, key fleet.NodeID, seen []fleet.Nod
 	})
 }
 
+// inherit gives a new node the boot in which its machine was only seen.
+func (a *attempts) inherit(ctx context.Context, key fleet.NodeID, seen []fleet.NodeID, now time.Time) error {
+	before, err := a.latest(ctx, seen, now)
+	if err != nil {
+		return err
+	}
+	_, err = a.step(ctx, key, func(v *fleet.Attempt) bool {
+		if v.Attempt != 0 || before.Attempt == 0 {
+			return false
+		}
+		*v = before
+		v.Node = key
+		return true
+	})
+	return err
+}
+
 func (a *attempts) latest(ctx context.Context, keys []fleet.NodeID, now time.Time) (fleet.Attempt, error) {
 	var best fleet.Attempt
 	for _, k := range keys {

@@ -66,6 +66,8 @@ type Control struct {
 	powers chan struct{} // one for each power command under way
 
 	commands nonces
+	askers   askers
+	audits   limiter
 
 	mu   sync.Mutex
 	said map[string]bool
@@ -118,6 +120,7 @@ func (c *Control) start() error {
 	}
 	c.pub = newPublisher(js)
 	c.status.changed = c.statusChanged
+	c.status.malformed = c.malformed
 	if err := c.status.load(c.ctx); err != nil {
 		return err
 	}
@@ -153,8 +156,12 @@ func (c *Control) watchBuckets(js jetstream.JetStream) error {
 	var once1, once2 sync.Once
 	c.keep("nodes", func(ctx context.Context) error {
 		return watch(ctx, c.reg.nodes, nodePrefix+">", func(_ string, n *fleet.Node, rev uint64) {
-			if n != nil {
-				c.reg.learn(*n, rev)
+			if n != nil && c.reg.learn(*n, rev) {
+				// Another control, or this one before it ended, may have denied
+				// a key that is in.
+				for _, d := range n.Denied {
+					c.kick(d.Key)
+				}
 			}
 		}, func() { once1.Do(func() { close(nodesReady) }) })
 	})
@@ -230,6 +237,9 @@ func (c *Control) serve() error {
 		s.AddEndpoint("enroll", micro.HandlerFunc(c.answerEnroll), micro.WithEndpointSubject(string(fleet.SubjectEnroll))),
 		s.AddEndpoint("power", micro.HandlerFunc(c.answerPower), micro.WithEndpointSubject(string(fleet.SubjectPower))),
 	)
+	for verb, st := range standings {
+		err = errors.Join(err, s.AddEndpoint(verb, c.answerStanding(verb), micro.WithEndpointSubject(string(st.subject))))
+	}
 	if err != nil {
 		return fmt.Errorf("micro service: %w", err)
 	}
@@ -238,6 +248,9 @@ func (c *Control) serve() error {
 
 // Authorize says who a proven key may speak as. It answers from memory.
 func (c *Control) Authorize(_ context.Context, claim bus.Claim) (bus.Session, error) {
+	if id, revoked := c.reg.deniedKey(claim.Key); revoked {
+		return bus.Session{}, fmt.Errorf("the key is revoked; it was one of %s", id)
+	}
 	id, s, ok := c.reg.session(claim.Key, time.Now())
 	if !ok {
 		return bus.Session{}, errors.New("the key has no session")

@@ -2,6 +2,8 @@ package control
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,6 +47,9 @@ func ParseEnrollRequest(b []byte) (fleet.EnrollRequest, error) {
 	if len(b) > 64<<10 {
 		return r, fmt.Errorf("enrolment: is %d bytes, at most %d are read", len(b), 64<<10)
 	}
+	if err := fleet.CheckMessage(b); err != nil {
+		return r, fmt.Errorf("enrolment: %w", err)
+	}
 	if err := json.Unmarshal(b, &r); err != nil {
 		return r, fmt.Errorf("enrolment: %v", err)
 	}
@@ -83,6 +88,9 @@ func (c *Control) answerEnroll(m micro.Request) {
 	switch {
 	case err != nil:
 		reply = rejected(fleet.ReasonRequestMalformed, err.Error())
+		if id, _, ok := c.reg.session(askedBy(m), now); ok {
+			c.malformed(ctx, id, "enrolment", err)
+		}
 	case askedBy(m) != req.Key:
 		reply = rejected(fleet.ReasonKeyNotProven, fmt.Sprintf("the connection is that of %.60q", askedBy(m)))
 	default:
@@ -129,17 +137,23 @@ func (c *Control) enrollAgent(ctx context.Context, req fleet.EnrollRequest, now 
 	if len(aliases) == 0 {
 		return rejected(fleet.ReasonNoIdentity, "the firmware tells no UUID and no serial, and there is no network port"), nil
 	}
-	if c.cfg.Policy != PolicyOpen {
-		c.pending(ctx, req, aliases)
-		return fleet.EnrollReply{State: fleet.EnrollPending, Reason: fleet.ReasonNotAccepted, Hint: firstOf(req.Summary, aliases[0]), RetrySeconds: pendingSeconds}, nil
+	if id, revoked := c.reg.deniedKey(req.Key); revoked {
+		return c.denied(id), nil
+	}
+	id, _ := c.reg.nodeByAliases(aliases)
+	n, _ := c.reg.node(id)
+	if state, why := c.standing(n, aliases); state != fleet.EnrollAccepted {
+		if lives, reply := c.otherBoot(ctx, id, req, now); lives {
+			return reply, nil
+		}
+		return c.hold(ctx, n, req, aliases, state, why, now), nil
 	}
 	id, conflicts, err := c.reg.claim(ctx, aliases)
 	if err != nil {
 		return fleet.EnrollReply{}, err
 	}
-	if heard := c.status.heard(id); c.otherBootLives(id, req, heard, now) {
-		c.finding(ctx, id, fleet.ReasonNodeAlive, "a machine with the same serial, UUID or MAC asked to be enrolled while this one runs: "+req.Summary)
-		return fleet.EnrollReply{State: fleet.EnrollPending, Reason: fleet.ReasonNodeAlive, Hint: "the node " + string(id) + " is heard from another boot", RetrySeconds: aliveSeconds}, nil
+	if lives, reply := c.otherBoot(ctx, id, req, now); lives {
+		return reply, nil
 	}
 	for _, text := range conflicts {
 		c.finding(ctx, id, fleet.ReasonAliasConflict, text)
@@ -153,14 +167,22 @@ func (c *Control) enrollAgent(ctx context.Context, req fleet.EnrollRequest, now 
 		return rejected(fleet.ReasonBootIsOver, "this boot has handed over to its resident"), nil
 	}
 	ss := fleet.Session{Key: req.Key, Role: req.Role, BootID: req.BootID, Attempt: attempt.Attempt, Nonce: req.Nonce, Created: now.UTC(), Expires: now.Add(sessionLife).UTC()}
-	renewed, err := c.bind(ctx, id, ss, func(n *fleet.Node) {
+	renewed, err := c.bind(ctx, id, ss, func(n *fleet.Node) error {
+		// An operator may have spoken since.
+		if state, _ := c.standing(*n, aliases); state != fleet.EnrollAccepted || isDenied(*n, req.Key) {
+			return errBarred
+		}
 		n.Aliases = union(n.Aliases, aliases)
 		n.SeenAs = union(n.SeenAs, seen)
 		n.Serial, n.UUID, n.MACs, n.Summary, n.Address = req.Serial, req.UUID, req.MACs, req.Summary, req.Address
 		if m, ok := c.reg.machineByAliases(aliases); ok {
 			n.Machine = m.Name
 		}
+		return nil
 	})
+	if errors.Is(err, errBarred) {
+		return fleet.EnrollReply{State: fleet.EnrollPending, Reason: fleet.ReasonNotAccepted, Hint: "an operator speaks of it just now", RetrySeconds: 2}, nil
+	}
 	if err != nil {
 		return fleet.EnrollReply{}, err
 	}
@@ -170,24 +192,29 @@ func (c *Control) enrollAgent(ctx context.Context, req fleet.EnrollRequest, now 
 	return fleet.EnrollReply{State: fleet.EnrollAccepted, Node: id, Attempt: attempt.Attempt}, nil
 }
 
+// errBarred says that a word of an operator came between.
+var errBarred = errors.New("it is not let in any more")
+
+func isDenied(n fleet.Node, key string) bool {
+	return slices.ContainsFunc(n.Denied, func(d fleet.DeniedKey) bool { return d.Key == key })
+}
+
+// otherBoot answers who claims to be a node that runs: the one that runs keeps
+// running, and the newcomer is not shown in its place.
+func (c *Control) otherBoot(ctx context.Context, id fleet.NodeID, req fleet.EnrollRequest, now time.Time) (bool, fleet.EnrollReply) {
+	if heard := c.status.heard(id); !c.otherBootLives(id, req, heard, now) {
+		return false, fleet.EnrollReply{}
+	}
+	c.finding(ctx, id, fleet.ReasonNodeAlive, "a machine with the same serial, UUID or MAC asked to be enrolled while this one runs: "+req.Summary)
+	return true, fleet.EnrollReply{State: fleet.EnrollPending, Reason: fleet.ReasonNodeAlive, Hint: "the node " + string(id) + " is heard from another boot", RetrySeconds: aliveSeconds}
+}
+
 func (c *Control) otherBootLives(id fleet.NodeID, req fleet.EnrollRequest, heard time.Time, now time.Time) bool {
 	n, ok := c.reg.node(id)
 	if !ok || heard.IsZero() || now.Sub(heard) > alive {
 		return false
 	}
 	return !slices.ContainsFunc(n.Sessions, func(s fleet.Session) bool { return s.Key == req.Key })
-}
-
-// pending shows a machine that waits to be accepted, under the key of its MAC.
-func (c *Control) pending(ctx context.Context, req fleet.EnrollRequest, aliases []string) {
-	keys := c.seenAs(aliases)
-	if len(keys) == 0 || !c.once("pending/"+req.Key) {
-		return
-	}
-	c.event(ctx, keys[0], fleet.SourceControl, fleet.KindPending, fleet.EnrolledData{
-		Role: string(req.Role), Level: "unverified", Policy: string(c.cfg.Policy), Summary: req.Summary, Address: req.Address,
-		BootID: req.BootID, Serial: req.Serial, UUID: req.UUID, MACs: req.MACs,
-	})
 }
 
 // seenAs are the keys that events of a machine with these aliases stand under
@@ -204,6 +231,10 @@ func (c *Control) seenAs(aliases []string) []fleet.NodeID {
 	if m, ok := c.reg.machineByAliases(aliases); ok {
 		out = append(out, seenKey(m))
 	}
+	if len(out) == 0 { // a server that names no network port
+		h := sha256.Sum256([]byte(aliases[0]))
+		out = append(out, fleet.NodeID("s-"+hex.EncodeToString(h[:6])))
+	}
 	slices.Sort(out)
 	return slices.Compact(out)
 }
@@ -217,10 +248,13 @@ func union[T ~string](a, b []T) []T {
 // bind writes a session into a node's record; sessions of other boots end, and
 // so does the agent's when its resident comes. renewed says that the session
 // was there.
-func (c *Control) bind(ctx context.Context, id fleet.NodeID, ss fleet.Session, more func(*fleet.Node)) (renewed bool, err error) {
+func (c *Control) bind(ctx context.Context, id fleet.NodeID, ss fleet.Session, more func(*fleet.Node) error) (renewed bool, err error) {
 	var ended []string
 	_, err = c.reg.change(ctx, id, func(n *fleet.Node) error {
 		ended, renewed = nil, false
+		if err := more(n); err != nil {
+			return err
+		}
 		if n.Enrolled.IsZero() {
 			n.Enrolled = ss.Created
 		}
@@ -233,7 +267,6 @@ func (c *Control) bind(ctx context.Context, id fleet.NodeID, ss fleet.Session, m
 			ss.Created, ss.Nonce = s.Created, s.Nonce
 		}
 		n.Sessions = []fleet.Session{ss}
-		more(n)
 		return nil
 	})
 	if err != nil {
@@ -259,13 +292,24 @@ func (c *Control) announce(ctx context.Context, id fleet.NodeID, ss fleet.Sessio
 // enrollResident takes a resident for its agent's node, by the token that the
 // agent signed before the jump, once.
 func (c *Control) enrollResident(ctx context.Context, req fleet.EnrollRequest, now time.Time) (fleet.EnrollReply, error) {
+	if id, revoked := c.reg.deniedKey(req.Key); revoked {
+		return c.denied(id), nil
+	}
 	// The same key again: its answer was lost, or it renews its session.
 	if id, s, ok := c.reg.session(req.Key, now); ok && s.Role == fleet.RoleResident {
 		if s.BootID != req.BootID {
 			return rejected(fleet.ReasonTokenUsed, "the key is that of another boot"), nil
 		}
 		s.Expires = now.Add(sessionLife).UTC()
-		_, err := c.bind(ctx, id, s, func(*fleet.Node) {})
+		_, err := c.bind(ctx, id, s, func(n *fleet.Node) error {
+			if isDenied(*n, req.Key) {
+				return errBarred
+			}
+			return nil
+		})
+		if errors.Is(err, errBarred) {
+			return c.denied(id), nil
+		}
 		return fleet.EnrollReply{State: fleet.EnrollAccepted, Node: id, Attempt: s.Attempt}, err
 	}
 	t, agent, why := c.checkToken(*req.Token, req.Key, now)

@@ -33,12 +33,18 @@ func (c *Control) openCommand(ctx context.Context, data []byte, now time.Time) (
 		return cmd, &p
 	}
 	var env images.Envelope
+	if err := fleet.CheckMessage(data); err != nil {
+		return refuse(fleet.ReasonCommandMalformed, err)
+	}
 	if err := json.Unmarshal(data, &env); err != nil {
 		return refuse(fleet.ReasonCommandMalformed, err)
 	}
 	payload, err := c.cfg.Roots.OpenCommand(c.cfg.Delegations, env, now)
 	if err != nil {
 		return refuse(fleet.ReasonCode(sign.ReasonSignature), err)
+	}
+	if err := fleet.CheckMessage(payload); err != nil {
+		return refuse(fleet.ReasonCommandMalformed, err)
 	}
 	if err := json.Unmarshal(payload, &cmd); err != nil {
 		return refuse(fleet.ReasonCommandMalformed, err)
@@ -85,7 +91,7 @@ func (c *Control) respond(m micro.Request, r fleet.CommandReply) {
 func (c *Control) power(ctx context.Context, data []byte, now time.Time) fleet.CommandReply {
 	cmd, problem := c.openCommand(ctx, data, now)
 	if problem != nil {
-		c.log.Warn("command refused", "reason", problem.Reason, "evidence", problem.Evidence)
+		c.refused(ctx, "power", data, *problem)
 		return fleet.CommandReply{Problem: *problem}
 	}
 	action, via := hardware.PowerAction(cmd.Verb), cmd.Args["via"]

@@ -126,6 +126,9 @@ var reducers = map[string]func(*fleet.Status, fleet.Event, time.Time){
 	fleet.KindPower:    reducePowerEvent,
 	fleet.KindEnrolled: reduceEnrolled,
 	fleet.KindPending:  reducePending,
+	fleet.KindApproved: reduceApproved,
+	fleet.KindRejected: reduceTurnedAway,
+	fleet.KindRevoked:  reduceTurnedAway,
 	fleet.KindAssigned: reduceAssigned, fleet.KindGranted: reduceAssigned, fleet.KindVerified: reduceAssigned,
 	fleet.KindInit: reduceStep, fleet.KindStep: reduceStep,
 	fleet.KindReport:  reduceReport,
@@ -244,10 +247,60 @@ func reducePower(s *fleet.Status, power string, now time.Time) {
 }
 
 func reducePending(s *fleet.Status, e fleet.Event, now time.Time) {
-	describe(s, read[fleet.EnrolledData](e))
+	d := read[fleet.EnrolledData](e)
+	describe(s, d)
+	hold(s, now, "asks to be enrolled")
+	if d.Reason == "" {
+		d.Reason = fleet.ReasonNotAccepted
+	}
+	blameBy(s, d.Problem, now)
+	s.Hint = firstOf(d.Hint, d.Reason.HintFor(s.Node))
+}
+
+// hold puts a server among those that wait for an operator: it has no session,
+// so no heartbeat is missed.
+func hold(s *fleet.Status, now time.Time, step string) {
 	enter(s, fleet.PhasePending, now)
-	s.Step = "asks to be enrolled"
-	blame(s, fleet.ReasonNotAccepted, now, "")
+	s.Step = step
+	delete(s.Applied, appliedHeartbeat)
+}
+
+func reduceApproved(s *fleet.Status, e fleet.Event, now time.Time) {
+	d := read[fleet.ApprovalData](e)
+	describe(s, fleet.EnrolledData{Summary: d.Summary, Serial: d.Serial, UUID: d.UUID, MACs: d.MACs})
+	if s.Phase != fleet.PhasePending && s.Phase != "" {
+		return // it is in, off, or on its way
+	}
+	hold(s, now, wordOf(e.Kind, d))
+	s.WaitingFor = "its agent to ask again"
+	blame(s, fleet.ReasonAgentAwaited, now, "")
+	s.Hint = fleet.ReasonAgentAwaited.HintFor(s.Node)
+}
+
+// reduceTurnedAway is a server that operators refused. It is off where it was.
+func reduceTurnedAway(s *fleet.Status, e fleet.Event, now time.Time) {
+	d := read[fleet.ApprovalData](e)
+	if s.Phase == fleet.PhaseOff {
+		note(s, now, wordOf(e.Kind, d))
+		return
+	}
+	describe(s, fleet.EnrolledData{Summary: d.Summary, Serial: d.Serial, UUID: d.UUID, MACs: d.MACs})
+	hold(s, now, e.Kind)
+	s.Layers = nil
+	reason := fleet.ReasonRejected
+	if e.Kind == fleet.KindRevoked {
+		reason = fleet.ReasonRevoked
+	}
+	blame(s, reason, now, wordOf(e.Kind, d))
+	s.Hint = reason.HintFor(s.Node)
+}
+
+func wordOf(kind string, d fleet.ApprovalData) string {
+	text := kind + " by operator " + fleet.ShortKey(d.By)
+	if d.Note != "" {
+		text += ": " + d.Note
+	}
+	return text
 }
 
 // describe takes over who the server says that it is.
@@ -319,7 +372,7 @@ func reduceFinding(s *fleet.Status, e fleet.Event, now time.Time) {
 	d := read[fleet.Problem](e)
 	switch {
 	case e.Source != fleet.SourceControl || d.Reason == "":
-	case s.Phase == fleet.PhaseWaiting:
+	case s.Phase == fleet.PhaseWaiting && d.Reason != fleet.ReasonMessageMalformed:
 		blameBy(s, d, now)
 	default:
 		note(s, now, string(d.Reason)+": "+d.Evidence)

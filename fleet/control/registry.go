@@ -39,6 +39,7 @@ type registry struct {
 	byID     map[fleet.NodeID]known
 	byKey    map[string]fleet.NodeID // of sessions
 	byAlias  map[string]fleet.NodeID
+	denied   map[string]fleet.NodeID  // keys of revoked sessions
 	machines map[string]fleet.Machine // by name
 }
 
@@ -55,7 +56,7 @@ func newRegistry(ctx context.Context, js jetstream.JetStream) (*registry, error)
 	return &registry{
 		nodes: nodes, aliases: table[aliasRecord](nodes),
 		byID: map[fleet.NodeID]known{}, byKey: map[string]fleet.NodeID{},
-		byAlias: map[string]fleet.NodeID{}, machines: map[string]fleet.Machine{},
+		byAlias: map[string]fleet.NodeID{}, denied: map[string]fleet.NodeID{}, machines: map[string]fleet.Machine{},
 	}, nil
 }
 
@@ -65,13 +66,13 @@ func aliasKey(a string) string {
 }
 
 // learn takes a node's record into memory; older ones than known are passed
-// over.
-func (r *registry) learn(n fleet.Node, rev uint64) {
+// over, and then it is false.
+func (r *registry) learn(n fleet.Node, rev uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old, ok := r.byID[n.ID]
 	if ok && rev <= old.rev {
-		return
+		return false
 	}
 	for _, s := range old.node.Sessions {
 		delete(r.byKey, s.Key)
@@ -82,7 +83,25 @@ func (r *registry) learn(n fleet.Node, rev uint64) {
 	for _, a := range n.Aliases {
 		r.byAlias[a] = n.ID
 	}
+	for _, d := range n.Denied {
+		r.denied[d.Key] = n.ID
+	}
 	r.byID[n.ID] = known{n, rev}
+	return true
+}
+
+// deniedKey says whether a key was revoked, and whose session it was.
+func (r *registry) deniedKey(key string) (fleet.NodeID, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	id, ok := r.denied[key]
+	return id, ok
+}
+
+// inside says whether a node has a session, and so may speak.
+func (r *registry) inside(id fleet.NodeID) bool {
+	n, ok := r.node(id)
+	return ok && len(n.Sessions) > 0
 }
 
 func (r *registry) setMachine(name string, m *fleet.Machine) {

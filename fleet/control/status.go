@@ -33,6 +33,8 @@ type statuses struct {
 	since time.Time
 	// changed is called after a write, without locks.
 	changed func(fleet.Status)
+	// malformed is told what a node sent that is no message.
+	malformed func(ctx context.Context, n fleet.NodeID, what string, err error)
 
 	writing sync.Mutex // held over a write to the bucket
 	mu      sync.Mutex
@@ -49,7 +51,8 @@ type held struct {
 
 func newStatuses(ctx context.Context, js jetstream.JetStream, reg *registry, log *slog.Logger) (*statuses, error) {
 	t, err := openTable[fleet.Status](ctx, js, fleet.BucketStatus)
-	return &statuses{table: t, js: js, reg: reg, log: log, since: time.Now(), now: map[fleet.NodeID]*held{}, changed: func(fleet.Status) {}}, err
+	return &statuses{table: t, js: js, reg: reg, log: log, since: time.Now(), now: map[fleet.NodeID]*held{},
+		changed: func(fleet.Status) {}, malformed: func(context.Context, fleet.NodeID, string, error) {}}, err
 }
 
 // load takes the stored statuses into memory.
@@ -233,7 +236,13 @@ func (s *statuses) event(ctx context.Context, m jetstream.Msg) error {
 	}
 	if err != nil {
 		s.log.Warn("event is passed over", "subject", m.Subject(), "seq", meta.Sequence.Stream, "err", err)
+		if n, ok := speaker(m.Subject()); ok {
+			s.malformed(ctx, n, "event", err)
+		}
 		return nil
+	}
+	if e.Node == fleet.ControlNode {
+		return nil // of no server: there for those who read the stream
 	}
 	in := Input{Now: meta.Timestamp, Event: &e, StreamSeq: meta.Sequence.Stream}
 	// A machine that is enrolled by now has its status under its node ID.
@@ -245,7 +254,8 @@ func (s *statuses) event(ctx context.Context, m jetstream.Msg) error {
 	if err := s.apply(ctx, e.Node, in); err != nil {
 		return err
 	}
-	if e.Kind == fleet.KindEnrolled {
+	switch e.Kind {
+	case fleet.KindEnrolled, fleet.KindApproved, fleet.KindRejected, fleet.KindRevoked:
 		for _, k := range read[fleet.EnrolledData](e).SeenAs {
 			if err := s.forget(ctx, k); err != nil {
 				return err
@@ -255,12 +265,43 @@ func (s *statuses) event(ctx context.Context, m jetstream.Msg) error {
 	return nil
 }
 
+// speaker is the node whose own session wrote an event under this subject.
+func speaker(subject string) (fleet.NodeID, bool) {
+	t := strings.Split(subject, ".")
+	if len(t) < 5 {
+		return "", false
+	}
+	switch fleet.Source(t[3]) {
+	case fleet.SourceAgent, fleet.SourceResident, fleet.SourceVM:
+		n, err := fleet.ParseNodeID(t[2])
+		return n, err == nil
+	}
+	return "", false
+}
+
 // beat applies a heartbeat.
 func (s *statuses) beat(ctx context.Context, m *nats.Msg) {
 	var hb fleet.Heartbeat
-	if len(m.Data) > 64<<10 || json.Unmarshal(m.Data, &hb) != nil || string(fleet.HeartbeatSubject(hb.Node)) != m.Subject {
-		s.log.Warn("heartbeat is passed over", "subject", m.Subject)
+	err := fleet.CheckMessage(m.Data)
+	switch {
+	case err != nil:
+	case len(m.Data) > 64<<10:
+		err = fmt.Errorf("it is %d bytes, at most %d are read", len(m.Data), 64<<10)
+	default:
+		err = json.Unmarshal(m.Data, &hb)
+	}
+	if err == nil && string(fleet.HeartbeatSubject(hb.Node)) != m.Subject {
+		err = fmt.Errorf("it says that it is %.80q", hb.Node)
+	}
+	if err != nil {
+		s.log.Warn("heartbeat is passed over", "subject", m.Subject, "err", err)
+		if n, nerr := fleet.ParseNodeID(strings.TrimPrefix(m.Subject, "ingot.hb.")); nerr == nil {
+			s.malformed(ctx, n, "heartbeat", err)
+		}
 		return
+	}
+	if !s.reg.inside(hb.Node) {
+		return // it was under way when the session ended
 	}
 	if err := s.apply(ctx, hb.Node, Input{Now: time.Now(), Heartbeat: &hb}); err != nil && ctx.Err() == nil {
 		s.log.Error("heartbeat", "node", hb.Node, "err", err)

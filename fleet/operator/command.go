@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,6 +28,45 @@ func (c *Client) Power(ctx context.Context, t Target, action, via string) (fleet
 		args["via"] = via
 	}
 	return c.ask(ctx, fleet.SubjectPower, t, fleet.Command{Verb: action, Args: args})
+}
+
+// Approve lets a server in, now and at its later boots. What is approved is the
+// identity that t shows: a boot that says otherwise waits again.
+func (c *Client) Approve(ctx context.Context, t Target, note string) (fleet.CommandReply, error) {
+	return c.word(ctx, fleet.SubjectApprove, fleet.VerbApprove, t, note)
+}
+
+// Reject turns a server away, now and at its later boots.
+func (c *Client) Reject(ctx context.Context, t Target, note string) (fleet.CommandReply, error) {
+	return c.word(ctx, fleet.SubjectReject, fleet.VerbReject, t, note)
+}
+
+// Revoke ends the sessions of a node at once. Their keys are never let in
+// again; its next boot is pending.
+func (c *Client) Revoke(ctx context.Context, t Target, note string) (fleet.CommandReply, error) {
+	return c.word(ctx, fleet.SubjectRevoke, fleet.VerbRevoke, t, note)
+}
+
+func (c *Client) word(ctx context.Context, subject fleet.Subject, verb string, t Target, note string) (fleet.CommandReply, error) {
+	args := map[string]string{}
+	serial, uuid, macs := t.identity()
+	for k, v := range map[string]string{"serial": serial, "uuid": uuid, "macs": strings.Join(macs, ","), "note": note} {
+		if v != "" {
+			args[k] = v
+		}
+	}
+	return c.ask(ctx, subject, t, fleet.Command{Verb: verb, Args: args})
+}
+
+// identity is who a server is: what it said itself, else what is expected.
+func (t Target) identity() (serial, uuid string, macs []string) {
+	if s := t.Status; s != nil && s.Serial+s.UUID+strings.Join(s.MACs, "") != "" {
+		return s.Serial, s.UUID, s.MACs
+	}
+	if m := t.Machine; m != nil {
+		return m.Serial, m.UUID, m.MACs
+	}
+	return "", "", nil
 }
 
 // Command asks the agent that runs on a node. Control signs nothing here: the

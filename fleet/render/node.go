@@ -56,7 +56,28 @@ func Nodes(s Style, nodes []Node, now time.Time) string {
 	}
 	var b strings.Builder
 	s.table(&b, "", []string{"NAME", "NODE", "PHASE", "SINCE", "STACK", "SERIAL", "ADDRESS", "WHAT"}, rows)
+	s.pending(&b, nodes)
 	return b.String()
+}
+
+// pending says of each server that waits for an operator which box it is, why
+// it waits, and what to do.
+func (s Style) pending(b *strings.Builder, nodes []Node) {
+	head := "\n" + s.paint(bold, "Waiting for you") + "\n"
+	for _, n := range nodes {
+		if n.Status == nil || n.Status.Phase != fleet.PhasePending {
+			continue
+		}
+		b.WriteString(head)
+		head = ""
+		st := n.Status
+		what := st.Summary
+		if st.Serial != "" && !strings.Contains(what, st.Serial) {
+			what = words(what, "serial "+st.Serial)
+		}
+		what = words(what, "MAC "+strings.Join(st.MACs, " "), paren(place(st.Rack, st.Unit)))
+		s.fields(b, []field{{cut(Clean(n.Name()), 16), what, plain}, {"", string(st.Reason), red}, {"", st.Hint, yellow}})
+	}
 }
 
 func nodeRow(n Node, now time.Time) []cell {
@@ -175,34 +196,38 @@ func lifeFields(st fleet.Status, now time.Time) []field {
 }
 
 func placeFields(st fleet.Status, now time.Time) []field {
-	place := ""
-	if st.Rack != "" {
-		place = fmt.Sprintf("rack %s, unit %d", st.Rack, st.Unit)
-	}
 	power := st.Power
 	if power != "" && !st.LastSeen.IsZero() {
 		power += ", last heard of " + ago(now, st.LastSeen) + " ago"
 	} else if !st.LastSeen.IsZero() {
 		power = "last heard of " + ago(now, st.LastSeen) + " ago"
 	}
-	return []field{{"place", place, plain}, {"address", words(st.Address, strings.Join(st.MACs, " ")), plain}, {"power", power, plain}}
+	return []field{{"place", place(st.Rack, st.Unit), plain}, {"address", words(st.Address, strings.Join(st.MACs, " ")), plain}, {"power", power, plain}}
+}
+
+func place(rack string, unit int) string {
+	if rack == "" {
+		return ""
+	}
+	return fmt.Sprintf("rack %s, unit %d", rack, unit)
 }
 
 func machineFields(m *fleet.Machine) []field {
-	place, bmc := "", ""
-	if m.Rack != "" {
-		place = fmt.Sprintf("rack %s, unit %d", m.Rack, m.Unit)
-	}
+	bmc := ""
 	if m.BMC != nil {
 		bmc = words(m.BMC.Address, m.BMC.Redfish, m.BMC.IPMI)
 	}
-	return []field{{"serial", m.Serial, plain}, {"place", place, plain}, {"MAC", strings.Join(m.MACs, " "), plain}, {"BMC", bmc, plain}}
+	return []field{{"serial", m.Serial, plain}, {"place", place(m.Rack, m.Unit), plain}, {"MAC", strings.Join(m.MACs, " "), plain}, {"BMC", bmc, plain}}
 }
 
 // boxFields say what the box is.
 func boxFields(n Node) []field {
 	if n.Inventory == nil {
-		return []field{{"box", words(n.Status.Summary, n.Status.Serial), plain}}
+		serial := n.Status.Serial
+		if strings.Contains(n.Status.Summary, serial) {
+			serial = ""
+		}
+		return []field{{"box", words(n.Status.Summary, serial), plain}}
 	}
 	inv := n.Inventory
 	sys := inv.System

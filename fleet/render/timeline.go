@@ -178,6 +178,13 @@ var tellers = map[string]func(fleet.Event) Line{
 		d := read[fleet.EnrolledData](e)
 		return Line{Step: "enrolled." + d.Role, Text: words(d.Role+" enrolled as "+d.Level, "by policy "+d.Policy, paren(d.Address))}
 	},
+	fleet.KindPending: func(e fleet.Event) Line {
+		d := read[fleet.EnrolledData](e)
+		return Line{Text: words("asks to be let in:", d.Summary, paren(d.Address)+":", string(d.Reason)), Bad: d.Reason != "" && d.Reason != fleet.ReasonNotAccepted}
+	},
+	fleet.KindApproved: tellWord("approved", false),
+	fleet.KindRejected: tellWord("rejected", true),
+	fleet.KindRevoked:  tellWord("revoked", true),
 	fleet.KindAssigned: func(e fleet.Event) Line {
 		d := read[fleet.AssignedData](e)
 		return Line{Text: words("assigned", d.Stack, paren(short(d.Digest)), "by rule "+d.Rule)}
@@ -308,6 +315,17 @@ func tellStep(e fleet.Event) Line {
 		l.Text = words(d.Step+":", cmp.Or(d.Text, "done"))
 	}
 	return l
+}
+
+func tellWord(what string, bad bool) func(fleet.Event) Line {
+	return func(e fleet.Event) Line {
+		d := read[fleet.ApprovalData](e)
+		l := Line{Text: words(what, "by operator", fleet.ShortKey(d.By), paren(d.Note)), Bad: bad}
+		if len(d.Ended) > 0 {
+			l.Text += "; its session ended"
+		}
+		return l
+	}
 }
 
 func tellProblem(what string) func(fleet.Event) Line {

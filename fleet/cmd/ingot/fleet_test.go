@@ -108,6 +108,13 @@ func TestAgainstARealFleet(t *testing.T) {
 		{"stack list --fleet -o json", exitOK, `"ref": "tiny:1"`},
 		{"stack sign tiny --stacks " + theirs + " --keys " + keys, exitOK, "just now"},
 		{"assign r1u1 tiny --stacks " + theirs, exitFailed, "power it on"},
+		{"node approve", exitUsage, "want one NODE"},
+		{"node approve r9u9", exitNotFound, "known: r1u1"},
+		{"node revoke r1u1", exitRefused, "not-enrolled"},
+		{"node approve r1u1 --note " + strings.Repeat("x", 300), exitRefused, "at most 256"},
+		{"node reject r1u1 --note wrong-rack", exitOK, "rejected"},
+		{"node approve r1u1 --note right-rack -o json", exitOK, `"ok": true`},
+		{"node approve s1", exitOK, "approved"},
 	} {
 		code, stdout, stderr := try(t, env, strings.Fields(tt.line)...)
 		said := stdout

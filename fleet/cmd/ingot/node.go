@@ -19,7 +19,7 @@ the name of its machine, its serial, its UUID or one of its MAC addresses.`
 
 func (a *app) nodeCommand() *cobra.Command {
 	return group(&cobra.Command{Use: "node", Short: "See and steer servers", Long: nodeLong},
-		a.nodeListCommand(), a.nodeShowCommand(), a.nodeEventsCommand(), a.nodePowerCommand(), a.nodeWaitCommand(), a.nodeVMCommand())
+		a.nodeListCommand(), a.nodeShowCommand(), a.nodeEventsCommand(), a.nodeApproveCommand(), a.nodeRejectCommand(), a.nodeRevokeCommand(), a.nodePowerCommand(), a.nodeWaitCommand(), a.nodeVMCommand())
 }
 
 // withClient runs f with an open fleet.
