@@ -39,6 +39,9 @@ func (s *server) loadModules(ctx context.Context) error {
 		if err := m.Load(context.WithoutCancel(ctx), "ipmi_si", "ipmi_devintf"); err != nil {
 			s.log().Info("modules", "err", err)
 		}
+		if host.BootedByEFI() {
+			s.mountEFIVars(context.WithoutCancel(ctx))
+		}
 		s.say("modules: %s", summarize(m.Loads()))
 		s.reading <- inventory.Read(context.WithoutCancel(ctx), "/")
 	}()
@@ -163,5 +166,16 @@ func (s *server) networkWaits(what string) {
 	s.say("network: waiting for %s", what)
 	if err := s.up.Publish(fleet.SourceAgent, fleet.KindStep, fleet.StepData{Step: "network", State: "wait", Text: what}); err != nil {
 		s.say("timeline: %v", err)
+	}
+}
+
+// mountEFIVars lets the readers see Secure Boot's state and the boot entries.
+func (s *server) mountEFIVars(ctx context.Context) {
+	err := s.modules.Load(ctx, "efivarfs")
+	if err == nil {
+		err = host.MountEFIVars()
+	}
+	if err != nil {
+		s.say("modules: firmware variables: %v", err)
 	}
 }

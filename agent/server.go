@@ -359,7 +359,7 @@ func (s *server) announce(ctx context.Context) error {
 // memory that is the next kernel's.
 func (s *server) jump(ctx context.Context) error {
 	s.host.Console.Flush(time.Second)
-	if err := host.NetworkDown(); err != nil {
+	if err := host.Quiesce(); err != nil {
 		s.say("jump: %v", err)
 	}
 	err := kexec.Jump()

@@ -130,12 +130,9 @@ type Handoff struct {
 	Delegations []images.Envelope `json:"delegations,omitempty"`
 }
 
-// Paths inside the initrd that the agent makes for the target.
-const (
-	HandoffPath = "ingot/handoff.json"
-	RootPath    = "ingot/root.squashfs"
-	PayloadDir  = "ingot/payload/"
-)
+// HandoffPath is where the handoff lies in the initrd that the agent makes for
+// the target, beside boot.RootPath and boot.PayloadDir.
+const HandoffPath = "ingot/handoff.json"
 
 // Command is what an operator signs (images.CommandType) to act on a node.
 type Command struct {

@@ -77,17 +77,3 @@ func reapAll() int {
 		}
 	}
 }
-
-// Reboot writes buffers out and resets the machine; it returns only with an error.
-func Reboot() error { return restart(unix.LINUX_REBOOT_CMD_RESTART, "reboot") }
-
-// PowerOff writes buffers out and turns the machine off.
-func PowerOff() error { return restart(unix.LINUX_REBOOT_CMD_POWER_OFF, "power off") }
-
-func restart(how int, what string) error {
-	unix.Sync()
-	if err := unix.Reboot(how); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
-}

@@ -28,6 +28,11 @@ func main() {
 			agent.Run()
 		}
 		err = fmt.Errorf("role agent is for the first process of an initramfs")
+	case "inventory":
+		err = printInventory(os.Args[2:])
+		if err == nil {
+			return
+		}
 	case "root", "vm-root":
 		err = stage1.Run(ctx, stage1.Role(role), say)
 	case "vm":
@@ -37,7 +42,7 @@ func main() {
 		defer stop()
 		err = resident.Run(ctx, resident.Options{Log: slog.Default()})
 	default:
-		err = fmt.Errorf("role %.40q is not known; roles are agent, root, vm-root, vm and resident", role)
+		err = fmt.Errorf("role %.40q is not known; want inventory, or a role: agent, root, vm-root, vm, resident", role)
 	}
 	fmt.Fprintln(os.Stderr, "ingot:", err)
 	if os.Getpid() == 1 {
