@@ -266,6 +266,9 @@ func (s *server) fetch(ctx context.Context) error {
 	began := begin
 	f := fetch.New(fetch.Options{
 		Base: s.trust.HTTP,
+		// 100 s without a byte: a boot server that is started again is waited
+		// for, and what is here already is not fetched twice.
+		Tries: 12,
 		Progress: func(a images.Artifact, done int64) {
 			s.say("fetch: %s %d of %d MiB", a.Name, done>>20, a.SizeBytes>>20)
 			if done < a.SizeBytes {

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,6 +102,73 @@ func TestAppendTakesUpABrokenConnection(t *testing.T) {
 	}
 	if len(ranges) != 2 || !strings.HasPrefix(ranges[1], "bytes=") || ranges[1] == "bytes=0-" {
 		t.Errorf("ranges asked for = %q; want a second one from where the first broke", ranges)
+	}
+}
+
+// TestAppendOutlivesTheServer: the boot server ends in the middle of a file,
+// nobody listens for seconds, and another process takes the port.
+func TestAppendOutlivesTheServer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the server is away for 4 s; -short is given")
+	}
+	const away = 4 * time.Second
+	b := random(4 << 20)
+	halfway := make(chan struct{})
+	first, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := first.Addr().String()
+	one := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+		if _, err := w.Write(b[:len(b)/2]); err != nil {
+			t.Error(err)
+		}
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			t.Error(err)
+		}
+		close(halfway)
+		<-r.Context().Done()
+	})}
+	go one.Serve(first)
+	var ranges []string
+	two := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ranges = append(ranges, r.Header.Get("Range"))
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b))
+	})}
+	t.Cleanup(func() { two.Close() })
+	back := make(chan error, 1)
+	go func() {
+		<-halfway
+		one.Close()
+		time.Sleep(away)
+		second, err := net.Listen("tcp", addr)
+		back <- err
+		if err == nil {
+			two.Serve(second)
+		}
+	}()
+	var refused int
+	f, start := open(t), time.Now()
+	err = New(Options{Base: "http://" + addr, Retrying: func(_ images.Artifact, err error, _ time.Duration) {
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			refused++
+		}
+	}}).Append(context.Background(), f, artifact(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-back; err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(content(t, f)[6:], b) {
+		t.Error("bytes differ after the server came back")
+	}
+	if took := time.Since(start); took < away || refused == 0 {
+		t.Errorf("took %v with %d connections refused; the server was away for %v", took, refused, away)
+	}
+	if len(ranges) != 1 || !strings.HasPrefix(ranges[0], "bytes=") || ranges[0] == "bytes=0-" {
+		t.Errorf("the second server was asked for %q; want once, from where the first ended", ranges)
 	}
 }
 
