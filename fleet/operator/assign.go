@@ -129,6 +129,45 @@ func (c *Client) Assign(ctx context.Context, a Assignment) (images.Rule, error) 
 	})
 }
 
+// Unassign takes back the rules that are for this server alone. What it runs
+// goes on; at its next boot it waits. A rule for several servers is left as it
+// is and named in the error: taking it back would take it from the others.
+func (c *Client) Unassign(ctx context.Context, t Target) ([]images.Rule, error) {
+	if t.Status == nil {
+		return nil, fmt.Errorf("unassign %s: it has no node ID yet: %w", t.Name(), ErrNotFound)
+	}
+	rules, err := c.Rules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	kv, err := c.js.KeyValue(ctx, fleet.BucketConfig)
+	if err != nil {
+		return nil, c.explain(fmt.Errorf("open bucket %s: %w", fleet.BucketConfig, err))
+	}
+	var gone []images.Rule
+	for _, r := range rules {
+		switch {
+		case !slices.Contains(r.Selector.Nodes, string(t.Status.Node)):
+			continue
+		case len(r.Selector.Nodes) > 1:
+			return gone, fmt.Errorf("unassign %s: rule %s is for %d servers: assign the others anew, each by itself", t.Name(), r.ID, len(r.Selector.Nodes))
+		}
+		key := fleet.ConfigRule + r.ID
+		e, err := kv.Get(ctx, key)
+		if err == nil {
+			err = kv.Delete(ctx, key, jetstream.LastRevision(e.Revision()))
+		}
+		if err != nil {
+			return gone, c.explain(fmt.Errorf("unassign %s: remove rule %s: %w", t.Name(), r.ID, err))
+		}
+		gone = append(gone, r)
+	}
+	if len(gone) == 0 {
+		return nil, fmt.Errorf("unassign %s: no rule is for it: %w", t.Name(), ErrNotFound)
+	}
+	return gone, nil
+}
+
 func (a Assignment) rule(now time.Time) (images.Rule, error) {
 	r := images.Rule{
 		Schema: images.RuleSchema, Stacks: []images.Digest{a.Stack}, Params: maps.Clone(a.Params),

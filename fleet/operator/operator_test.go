@@ -153,6 +153,35 @@ func TestAssignReplacesTheRuleOfTheSameNodes(t *testing.T) {
 	}
 }
 
+func TestUnassign(t *testing.T) {
+	w := newWorld(t)
+	one := Target{Status: &fleet.Status{Node: "n-1", Name: "r1u1"}}
+	two := Target{Status: &fleet.Status{Node: "n-2", Name: "r1u2"}}
+	m := images.Manifest{Name: "a", Version: "1"}
+	for _, targets := range [][]Target{{one}, {two}} {
+		if _, err := w.c.Assign(t.Context(), Assignment{Targets: targets, Stack: images.DigestOf([]byte("a")), Manifest: m}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone, err := w.c.Unassign(t.Context(), one)
+	if err != nil || len(gone) != 1 || gone[0].ID != "n-1" {
+		t.Fatalf("Unassign = %+v, %v; want rule n-1", gone, err)
+	}
+	rules, err := w.c.Rules(t.Context())
+	if err != nil || len(rules) != 1 || rules[0].ID != "n-2" {
+		t.Errorf("Rules after Unassign = %+v, %v; want n-2 alone", rules, err)
+	}
+	if _, err := w.c.Unassign(t.Context(), one); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Unassign again = %v; want ErrNotFound", err)
+	}
+	if _, err := w.c.Assign(t.Context(), Assignment{Targets: []Target{one, two}, Stack: images.DigestOf([]byte("a")), Manifest: m}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.c.Unassign(t.Context(), one); err == nil || !strings.Contains(err.Error(), "2 servers") {
+		t.Errorf("Unassign of one of a set = %v; want the set named", err)
+	}
+}
+
 func ruleEnvelope(t *testing.T, w *world) images.Envelope {
 	t.Helper()
 	all, err := values[fleet.RuleEntry](t.Context(), w.c, fleet.BucketConfig, fleet.ConfigRule)

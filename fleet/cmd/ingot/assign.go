@@ -40,7 +40,7 @@ func (a *app) assignCommand() *cobra.Command {
 	var f assignFlags
 	c := &cobra.Command{
 		Use: "assign NODE[,NODE…] STACK", Short: "Give servers a stack", Args: args(2, "NODE and STACK"), Long: assignLong,
-		Example: "  ingot assign r1u1 hello --param nonce=$RANDOM\n  ingot assign r1u1,r1u2 hello:0.1.0 --count 1 --wait",
+		Example: "  ingot assign r1u1 hello --param nonce=$RANDOM\n  ingot assign r1u1,r1u2 hello:1 --count 1 --wait",
 		RunE: func(cmd *cobra.Command, given []string) error {
 			params, err := parseParams(f.params)
 			if err != nil {
@@ -203,4 +203,34 @@ func pickStack(all []fleet.StackEntry, ref string) (fleet.StackEntry, error) {
 	}
 	slices.Sort(which)
 	return fleet.StackEntry{}, usagef("stack %q: means %s; name one by its digest", ref, strings.Join(which, " and "))
+}
+
+func (a *app) unassignCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "unassign NODE", Short: "Take a server's stack back", Args: args(1, "one NODE"),
+		Long: `Removes the rule that gives the server its stack. What the server runs goes on;
+at its next boot it is inventoried and waits.`,
+		Example: "  ingot unassign r1u1\n  ingot node power cycle r1u1",
+		RunE: func(cmd *cobra.Command, given []string) error {
+			ctx, cancel := a.limited(cmd.Context(), quick)
+			defer cancel()
+			return a.withClient(ctx, func(c *operator.Client) error {
+				t, err := c.Find(ctx, given[0])
+				if err != nil {
+					return err
+				}
+				gone, err := c.Unassign(ctx, t)
+				if err != nil {
+					return err
+				}
+				return a.show(gone, func(render.Style) string {
+					var b strings.Builder
+					for _, r := range gone {
+						fmt.Fprintf(&b, "rule %s is removed: %s waits at its next boot\n", r.ID, t.Name())
+					}
+					return b.String()
+				})
+			})
+		},
+	}
 }
