@@ -14,7 +14,10 @@ export CGO_ENABLED := 0
 # firmware, iPXE, and the kernel that server and virtual machine share.
 TOOLS_PACKAGES := linux-image-amd64,qemu-system-x86,ovmf,ipxe,ipxe-qemu,seabios,pci.ids
 # What is installed on this machine, and the command of each that is looked for.
-HOST_PACKAGES := mmdebstrap debian-archive-keyring squashfs-tools uidmap make git ca-certificates
+HOST_PACKAGES := mmdebstrap debian-archive-keyring squashfs-tools make git ca-certificates
+KEYRING := /usr/share/keyrings/debian-archive-keyring.gpg
+# A plain user unpacks without namespaces; mmdebstrap refuses that to root.
+EXTRACT_MODE := $(if $(filter 0,$(shell id -u)),root,chrootless)
 FUZZTIME ?= 10s
 
 TREES := hardware images boot fleet agent qemu-tests
@@ -26,24 +29,30 @@ help: ## what can be made
 	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 deps: ## install the packages that are needed (root), or print the line that does
-	@missing=""; \
-	command -v mmdebstrap >/dev/null || missing=1; \
-	command -v sqfstar >/dev/null || missing=1; \
-	[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing=1; \
-	if [ -n "$$missing" ]; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(HOST_PACKAGES) >/dev/null; \
-	  else \
-	    echo "Packages are missing. Run this, then make again:"; \
-	    echo "  sudo apt-get install -y --no-install-recommends $(HOST_PACKAGES)"; exit 1; \
-	  fi; \
-	fi
-	@$(GO) version >/dev/null 2>&1 || { echo "Go 1.26 or later is missing: see https://go.dev/doc/install"; exit 1; }
+	@bad=""; missing=""; \
+	if [ "$$(uname -s) $$(uname -m)" != "Linux x86_64" ]; then \
+	  echo "This machine is $$(uname -s) on $$(uname -m): take one, or a virtual machine, with Linux on x86_64."; exit 1; \
+	fi; \
+	command -v mmdebstrap >/dev/null || missing="$$missing mmdebstrap"; \
+	command -v sqfstar >/dev/null || missing="$$missing sqfstar"; \
+	[ -e $(KEYRING) ] || missing="$$missing $(KEYRING)"; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(HOST_PACKAGES) >/dev/null || bad=1; \
+	elif [ -n "$$missing" ]; then \
+	  echo "Missing:$$missing. On Debian or Ubuntu run this, then make again:"; \
+	  echo "  sudo apt-get install -y --no-install-recommends $(HOST_PACKAGES)"; bad=1; \
+	fi; \
+	if ! command -v $(GO) >/dev/null; then \
+	  echo "Missing: $(GO). Install Go 1.26 or later (https://go.dev/doc/install), then: export PATH=\$$PATH:/usr/local/go/bin"; bad=1; \
+	elif ! said=$$($(GO) list -m 2>&1); then \
+	  echo "$$($(GO) env GOVERSION 2>/dev/null || echo This Go) does not read go.mod: install Go 1.26 or later (https://go.dev/doc/install). It says: $$said"; bad=1; \
+	fi; \
+	[ -z "$$bad" ]
 
 $(TOOLS)/.stamp: Makefile | deps
 	@echo "tools: Debian trixie packages into $(TOOLS)"
 	@rm -rf $(TOOLS) $(TOOLS).tmp; mkdir -p $(BUILD)
-	@mmdebstrap --quiet --variant=extract --include=$(TOOLS_PACKAGES) trixie $(TOOLS).tmp
+	@mmdebstrap --quiet --mode=$(EXTRACT_MODE) --variant=extract --include=$(TOOLS_PACKAGES) trixie $(TOOLS).tmp
 	@mv $(TOOLS).tmp $(TOOLS) && touch $@
 
 $(BUILD)/ingot: $(GO_SOURCES)

@@ -60,7 +60,7 @@ func (b *builder) root(ctx context.Context, r Recipe) (images.Artifact, error) {
 // makeRoot unpacks the recipe's packages, trims them and packs a squashfs.
 func makeRoot(ctx context.Context, r Recipe, work, out string) error {
 	debian := filepath.Join(work, r.Name+".debian.tar")
-	if err := command(ctx, nil, "mmdebstrap", "--quiet", "--variant=extract",
+	if err := command(ctx, nil, "mmdebstrap", "--quiet", "--mode="+extractMode(os.Geteuid()), "--variant=extract",
 		"--aptopt=APT::Install-Recommends \"false\"", "--include="+strings.Join(r.Packages, ","), r.Suite, debian); err != nil {
 		return err
 	}
@@ -74,6 +74,16 @@ func makeRoot(ctx context.Context, r Recipe, work, out string) error {
 	go func() { pw.CloseWithError(r.Trim(in, pw)) }()
 	err = command(ctx, pr, "sqfstar", "-comp", "zstd", "-all-time", "0", "-mkfs-time", "0", "-all-root", "-quiet", "-no-progress", out)
 	return errors.Join(err, pr.Close())
+}
+
+// extractMode is how mmdebstrap unpacks. Nothing is configured or executed, so
+// that a plain user needs neither namespaces nor subordinate IDs for it;
+// mmdebstrap refuses that mode to root.
+func extractMode(euid int) string {
+	if euid == 0 {
+		return "root"
+	}
+	return "chrootless"
 }
 
 // command runs a program of this machine; what it says stands in the error.
