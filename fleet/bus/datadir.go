@@ -45,7 +45,7 @@ func checkVersion(path string) error {
 	case err != nil:
 		return fmt.Errorf("open bus data directory: %w", err)
 	case strings.TrimSpace(string(b)) != layoutVersion:
-		return fmt.Errorf("open bus data directory: %s says %.40q, this program reads %q", path, strings.TrimSpace(string(b)), layoutVersion)
+		return fmt.Errorf("open bus data directory: %s says %.40q, this program reads %q: start the program that wrote it, or name another directory", path, strings.TrimSpace(string(b)), layoutVersion)
 	}
 	return nil
 }

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"regexp"
 
 	"github.com/nats-io/nats.go"
@@ -35,55 +33,78 @@ type account struct {
 
 // inputs reads the files that operators name.
 func (s *server) inputs() ([]fleet.Machine, account, error) {
+	machines, err := s.readMachines()
+	if err != nil {
+		return nil, account{}, fmt.Errorf("read the expected machines: %w", err)
+	}
+	var cred credentials
+	if s.Credentials == "" {
+		return machines, account{}, nil
+	}
+	file, err := readJSON(s.Credentials, &cred)
+	if err == nil && (cred.User == "" || cred.Password == "") {
+		err = fmt.Errorf("%s: user or password is empty: want both", file.at(""))
+	}
+	if err != nil {
+		return nil, account{}, fmt.Errorf("read the BMCs' account: %w", err)
+	}
+	return machines, account{cred.User, hardware.Secret(cred.Password)}, nil
+}
+
+func (s *server) readMachines() ([]fleet.Machine, error) {
 	var list struct {
 		Machines []fleet.Machine `json:"machines"`
 	}
-	var cred credentials
-	if s.Machines != "" {
-		if err := readJSON(s.Machines, &list); err != nil {
-			return nil, account{}, fmt.Errorf("read the expected machines: %w", err)
-		}
+	if s.Machines == "" {
+		return nil, nil
 	}
-	if s.Credentials != "" {
-		if err := readJSON(s.Credentials, &cred); err != nil {
-			return nil, account{}, fmt.Errorf("read the BMCs' account: %w", err)
-		}
+	file, err := readJSON(s.Machines, &list)
+	if err != nil {
+		return nil, err
 	}
-	seen := map[string]bool{}
+	owners := map[string]string{} // of names and MACs
 	for i := range list.Machines {
 		m := &list.Machines[i]
 		m.Schema = fleet.MachineSchema
-		if !machineName.MatchString(m.Name) || seen[m.Name] {
-			return nil, account{}, fmt.Errorf("read the expected machines: %s: name %.80q is malformed or stands twice", s.Machines, m.Name)
+		if key, err := checkMachine(m, owners); err != nil {
+			return nil, fmt.Errorf("%s: %w", file.at(fmt.Sprintf("machines[%d]%s", i, key)), err)
 		}
-		seen[m.Name] = true
 	}
-	return list.Machines, account{cred.User, hardware.Secret(cred.Password)}, nil
+	return list.Machines, nil
+}
+
+// checkMachine refuses what no machine can match, and what two would. The key
+// is where the fault lies: ".name", ".macs[0]", or "" for one that is missing.
+func checkMachine(m *fleet.Machine, owners map[string]string) (key string, err error) {
+	if m.Name == "" {
+		return "", errors.New("this machine has no name")
+	}
+	if !machineName.MatchString(m.Name) {
+		return ".name", fmt.Errorf("name %.80q: want letters, digits, - and _, at most 63", m.Name)
+	}
+	if owners[m.Name] != "" {
+		return ".name", fmt.Errorf("name %q stands at two machines", m.Name)
+	}
+	owners[m.Name] = m.Name
+	if m.UUID != "" && hardware.ParseUUID(m.UUID) == "" {
+		return ".uuid", fmt.Errorf("machine %s: %.80q is no UUID of one machine", m.Name, m.UUID)
+	}
+	for i, text := range m.MACs {
+		key := fmt.Sprintf(".macs[%d]", i)
+		mac := string(hardware.ParseMAC(text))
+		if mac == "" {
+			return key, fmt.Errorf("machine %s: %.80q is no MAC address of a NIC: want the form 52:54:00:ab:12:cd", m.Name, text)
+		}
+		if other := owners[mac]; other != "" {
+			return key, fmt.Errorf("machine %s: MAC address %s stands at %s already", m.Name, mac, other)
+		}
+		owners[mac] = m.Name
+	}
+	return "", nil
 }
 
 // machineName is a token of a bucket's key.
 var machineName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
-
-func readJSON(path string, v any) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
-	if err != nil {
-		return err
-	}
-	if len(b) > maxFileBytes {
-		return fmt.Errorf("%s is larger than %d bytes", path, maxFileBytes)
-	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return fmt.Errorf("%s at byte %d: %w", path, d.InputOffset(), err)
-	}
-	return nil
-}
 
 // putMachines writes the expected machines into the config bucket, where they
 // are not yet as the file has them. Others stay.

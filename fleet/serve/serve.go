@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/ingot-metal/ingot/boot/netboot"
 	"github.com/ingot-metal/ingot/fleet"
@@ -170,11 +171,7 @@ func (s *server) prepare() (err error) {
 	if err := os.MkdirAll(s.Data, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
-	probe, err := os.CreateTemp(s.Data, ".probe-*")
-	if err != nil {
-		return fmt.Errorf("write into the data directory: %w", err)
-	}
-	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+	if err := checkWritable(s.Data); err != nil {
 		return fmt.Errorf("write into the data directory: %w", err)
 	}
 	if s.keys, err = sign.OpenOrCreate(s.Keys, s.Lab, time.Now()); err != nil {
@@ -189,6 +186,29 @@ func (s *server) prepare() (err error) {
 	}
 	s.address, err = interfaceAddress(s.Interface)
 	return err
+}
+
+// leastFree is what a data directory must have free for the bus to start.
+const leastFree = 64 << 20
+
+// checkWritable writes a file into a directory, and looks that there is room:
+// streams that run out of it lose what they are told.
+func checkWritable(dir string) error {
+	probe, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		return err
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("look at the disk of %s: %w", dir, err)
+	}
+	if free := int64(st.Bavail) * st.Bsize; free < leastFree {
+		return fmt.Errorf("%s has %d KiB free, at least %d are wanted: %w", dir, free>>10, leastFree>>10, unix.ENOSPC)
+	}
+	return nil
 }
 
 func interfaceAddress(name string) (netip.Addr, error) {

@@ -51,12 +51,46 @@ func OpenOrCreate(dir string, lab bool, now time.Time) (Keyring, error) {
 	return Load(dir)
 }
 
-// create makes a root key, and an operator and a reconciler key delegated by
-// it. root.pub is written last: it marks the keyring as whole.
+// create makes a keyring in dir, beside its place first: a disk that is full
+// leaves no half of one. No key is ever overwritten.
 func create(dir string, lab bool, now time.Time) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make key directory: %w", err)
 	}
+	made, err := os.MkdirTemp(dir, ".new-*") // 0700
+	if err != nil {
+		return fmt.Errorf("make key directory: %w", err)
+	}
+	err = fill(made, lab, now)
+	if err == nil {
+		err = settle(made, dir)
+	}
+	return errors.Join(err, os.RemoveAll(made))
+}
+
+// settle moves the files of a keyring to their places, unless one is taken.
+func settle(made, dir string) error {
+	var names []string
+	for _, role := range []images.Role{images.RoleOperator, images.RoleReconciler} {
+		names = append(names, string(role)+".key", string(role)+delegationExt)
+	}
+	names = append(names, rootKeyFile, rootPubFile) // the last one marks it as whole
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("make keyring: %s is there already, and %s is not: put it back, or name another directory", path, rootPubFile)
+		}
+	}
+	for _, name := range names {
+		if err := os.Rename(filepath.Join(made, name), filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("make keyring: %w", err)
+		}
+	}
+	return nil
+}
+
+// fill makes a root key, and an operator and a reconciler key delegated by it.
+func fill(dir string, lab bool, now time.Time) error {
 	pub, root, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return fmt.Errorf("make root key: %v", err)

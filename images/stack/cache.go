@@ -17,7 +17,7 @@ import (
 )
 
 // builderVersion changes when the same recipe gives other bytes.
-const builderVersion = "1"
+const builderVersion = "2"
 
 // root gives a root as a squashfs, from a cache or made now.
 func (b *builder) root(ctx context.Context, r Recipe) (images.Artifact, error) {

@@ -36,6 +36,9 @@ type Recipe struct {
 // libraryDir is where Debian keeps libraries on amd64.
 const libraryDir = "usr/lib/x86_64-linux-gnu"
 
+// setIDs are the bits of setuid and setgid.
+const setIDs = 0o6000
+
 // maxRootBytes bounds what is read of a root.
 const maxRootBytes = 2 << 30
 
@@ -87,6 +90,8 @@ func readTar(in io.Reader) (map[string]member, error) {
 		}
 		m := member{Header: *h}
 		m.Name = name
+		// A plain user's mmdebstrap leaves them out; all in a root runs as root.
+		m.Mode &^= setIDs
 		switch h.Typeflag {
 		case tar.TypeReg:
 			if m.data, err = io.ReadAll(tr); err != nil {

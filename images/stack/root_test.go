@@ -168,3 +168,35 @@ func TestCutTarIsRefused(t *testing.T) {
 		t.Error("a tar that ends in the middle of a file was taken")
 	}
 }
+
+// A plain user's mmdebstrap drops setuid bits and root's keeps them: both give
+// the same bytes.
+func TestTrimIsTheSameForEveryUser(t *testing.T) {
+	var trimmed []string
+	for _, mode := range []int64{0o4755, 0o755} {
+		var in, out bytes.Buffer
+		tw := tar.NewWriter(&in)
+		if err := tw.WriteHeader(&tar.Header{Name: "./usr/bin/mount", Typeflag: tar.TypeReg, Mode: mode, Size: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tw.Write([]byte("m")); err != nil {
+			t.Fatal(err)
+		}
+		if err := tw.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := (Recipe{Keep: []string{"usr/bin/mount"}}).Trim(&in, &out); err != nil {
+			t.Fatal(err)
+		}
+		trimmed = append(trimmed, out.String())
+	}
+	if trimmed[0] != trimmed[1] {
+		t.Error("a root made by root differs from a plain user's")
+	}
+}
+
+func TestExtractMode(t *testing.T) {
+	if root, user := extractMode(0), extractMode(1000); root != "root" || user != "chrootless" {
+		t.Errorf("modes of root and user = %s, %s; want root, chrootless", root, user)
+	}
+}

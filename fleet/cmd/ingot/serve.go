@@ -123,6 +123,10 @@ func explainServe(err error) error {
 		hint = "another process has the port: end it, or choose another with --nats-listen or --http-port"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		hint = "no interface of this machine has that address"
+	case errors.Is(err, syscall.ENOSPC):
+		hint = "make room there, or choose a directory on another disk with --data or --keys"
+	case errors.Is(err, syscall.EROFS):
+		hint = "choose a directory on a disk that can be written with --data or --keys"
 	case errors.Is(err, fs.ErrPermission):
 		hint = "choose a directory that you may write with --data, or be root for ports below 1024"
 	case errors.Is(err, context.Canceled):
