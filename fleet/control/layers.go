@@ -36,24 +36,6 @@ func mergeLayers(s *fleet.Status, layers ...fleet.Layer) {
 	})
 }
 
-// lowest is the layer at fault: the lowest that is not up, where one that is
-// down goes before one that only starts in the same layer.
-func lowest(layers []fleet.Layer) (fleet.Layer, bool) {
-	var found *fleet.Layer
-	for i, l := range layers {
-		if l.State == fleet.LayerUp {
-			continue
-		}
-		if found == nil || found.Layer == l.Layer && found.State != fleet.LayerDown && l.State == fleet.LayerDown {
-			found = &layers[i]
-		}
-	}
-	if found == nil {
-		return fleet.Layer{}, false
-	}
-	return *found, true
-}
-
 func layerText(l fleet.Layer) string {
 	t := fmt.Sprintf("%s %s is %s", l.Layer, l.Name, l.State)
 	if l.Reason != "" {
@@ -73,7 +55,7 @@ func judge(s *fleet.Status, now time.Time, whole bool) {
 	default:
 		return
 	}
-	l, bad := lowest(s.Layers)
+	l, bad := fleet.LowestFault(s.Layers)
 	switch {
 	case !bad && whole:
 		enter(s, fleet.PhaseRunning, now)

@@ -115,7 +115,7 @@ func passDeadline(s *fleet.Status, now time.Time) {
 	if s.Power != "" {
 		note(s, now, "the BMC says that power is "+s.Power)
 	}
-	if l, bad := lowest(layers); was == fleet.PhaseStarting && bad {
+	if l, bad := fleet.LowestFault(layers); was == fleet.PhaseStarting && bad {
 		s.WaitingFor = string(l.Layer) + " " + l.Name
 		blame(s, fleet.FaultOf(l.Layer, fleet.LayerStarting), now, layerText(l))
 	}

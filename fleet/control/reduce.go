@@ -356,13 +356,17 @@ func reduceReport(s *fleet.Status, e fleet.Event, now time.Time) {
 	s.Step, s.WaitingFor = "inventory is stored", "the agent to ask for a stack"
 }
 
+// reduceWaiting takes an agent that waits for a grant, and keeps what was said of
+// why it has none: that the agent refused one, or what control found.
 func reduceWaiting(s *fleet.Status, _ fleet.Event, now time.Time) {
 	if s.Phase == fleet.PhaseFailed && s.Step == fleet.KindRefused {
 		// The agent waits for another grant; why it did not take this one
 		// stays said until it does.
 		return
 	}
-	enter(s, fleet.PhaseWaiting, now)
+	if s.Phase != fleet.PhaseWaiting || s.Reason == "" {
+		enter(s, fleet.PhaseWaiting, now)
+	}
 	s.Step = "waits"
 }
 

@@ -167,6 +167,7 @@ var lives = map[string]func(*life){
 	},
 	"stack-refused-by-control": func(l *life) {
 		toWaiting(l).event(fleet.SourceControl, "", 1, fleet.KindFinding, fleet.Problem{Reason: "signature-invalid", Hint: "h", Evidence: "rule n-1 names stack ab12, which is refused"})
+		l.event(fleet.SourceAgent, "b1", 1, fleet.KindWaiting, fleet.StepData{Step: "grant", State: "wait"}) // asked again; the reason stays
 	},
 	"refused-and-granted-again": func(l *life) {
 		toWaiting(l).event(fleet.SourceAgent, "b1", 1, fleet.KindRefused, fleet.Problem{Reason: "signature-invalid", Hint: "h", Evidence: "refuse rule"})

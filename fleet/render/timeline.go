@@ -27,6 +27,7 @@ type Line struct {
 	Bad bool `json:"bad,omitempty"`
 
 	quiet bool // it says that a step is done, and no more
+	waits bool // it says what is waited for
 }
 
 // Attempt returns the events of the attempt-th boot out of all events of a
@@ -304,12 +305,13 @@ func tellStep(e fleet.Event) Line {
 	switch {
 	case e.Kind == fleet.KindWaiting:
 		l.Step, l.Text, l.Seconds = "waiting", words("waits", cmp.Or(d.Text, "for an assignment")), 0
+		l.waits = true
 	case e.Kind == fleet.KindInit:
 		l.Step, l.Text = "init", words("/init runs", d.Text)
 	case d.State == "begin":
 		l.Text = words(d.Step, "began", d.Text)
 	case d.State == "wait":
-		l.Text = words(d.Step, "waits:", d.Text)
+		l.Text, l.waits = words(d.Step, "waits:", d.Text), true
 	default:
 		l.quiet = d.Text == ""
 		l.Text = words(d.Step+":", cmp.Or(d.Text, "done"))

@@ -29,6 +29,7 @@ const (
 	exitTimeout     = 4
 	exitRefused     = 5
 	exitUnreachable = 6
+	exitWrong       = 7
 	exitInterrupted = 130
 )
 
@@ -41,6 +42,7 @@ const exitCodes = `Exit codes of every command:
   4    not yet: the time was up while waiting; ask again
   5    refused: understood, and not allowed (a signature, a rule, a BMC)
   6    no fleet: no context is set, no lab is up, or the bus does not answer
+  7    "ingot why" found something wrong; stdout says what, and what to do
   130  interrupted`
 
 // app is one run of the program: its streams and its global flags.
@@ -73,6 +75,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return exitOK
 	}
 	code := exitCode(ctx, err)
+	if code == exitWrong {
+		return code
+	}
 	if code == exitInterrupted {
 		fmt.Fprintln(a.stderr, "ingot: interrupted")
 		return code
@@ -90,6 +95,8 @@ func exitCode(ctx context.Context, err error) int {
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.Is(err, errWrong):
+		return exitWrong
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return exitInterrupted
 	case errors.As(err, &refused):
@@ -113,6 +120,7 @@ Try it on this machine, without hardware:
   ingot lab up --run hello      a rack of two virtual servers, from power button to service
   ingot node list               in another terminal: what the servers do
   ingot node show r1u1          one server: what it is, where it is in its life, its timeline
+  ingot why r1u1                is something wrong with it, where, and what to do
 
 Which fleet a command means: --context FILE, else $INGOT_CONTEXT, else the lab
 that runs on this machine, else ~/.config/ingot/context.json. "ingot serve"
@@ -128,8 +136,8 @@ func (a *app) root() *cobra.Command {
 			}
 			return nil
 		},
-	}, a.versionCommand(), a.serveCommand(), a.labCommand(), a.nodeCommand(), a.assignCommand(), a.unassignCommand(),
-		a.stackCommand(), a.imageCommand(), &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes})
+	}, a.versionCommand(), a.serveCommand(), a.labCommand(), a.nodeCommand(), a.whyCommand(), a.explainCommand(),
+		a.assignCommand(), a.unassignCommand(), a.stackCommand(), a.imageCommand(), &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes})
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })

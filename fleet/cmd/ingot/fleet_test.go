@@ -92,6 +92,10 @@ func TestAgainstARealFleet(t *testing.T) {
 		want string // in stdout, or in stderr when the code is not 0
 	}{
 		{"node list", exitOK, "r1u1"},
+		{"why r1u1", exitOK, "never seen"},
+		{"why s1 -o json", exitOK, `"verdict": "waits"`},
+		{"why hello", exitNotFound, "services: none"},
+		{"why r1u1/hello", exitNotFound, "known: none"},
 		{"node show 52-54-00-01-01-01", exitOK, "rack r1, unit 1"},
 		{"node show s1 -o yaml", exitOK, "name: r1u1"},
 		{"node show r9u9", exitNotFound, "known: r1u1"},
