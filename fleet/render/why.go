@@ -160,8 +160,12 @@ func (w *Why) explain(st fleet.Status) {
 		r.Hint, r.Evidence = w.fill(r.Hint, st), w.fill(r.Evidence, st)
 		w.Reasons = append(w.Reasons, r)
 	}
-	if st.Hint != "" && !slices.Contains(hints, st.Hint) {
-		hints = append([]string{st.Hint}, hints...)
+	own := st.Hint
+	if st.Node != "" {
+		own = strings.ReplaceAll(own, string(st.Node), "NODE")
+	}
+	if own != "" && !slices.Contains(hints, own) {
+		hints = append([]string{own}, hints...)
 	}
 	for _, h := range hints {
 		if h = w.fill(h, st); h != "" && !slices.Contains(w.Do, h) && !strings.Contains(h, "ingot why "+w.Name) {
