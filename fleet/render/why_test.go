@@ -70,7 +70,7 @@ func TestVerdicts(t *testing.T) {
 		"a code of another version":      {fleet.Status{Phase: fleet.PhaseWaiting, Reason: "from-the-future", Hint: "wait for NODE"}, "", Wrong, "does not know", "", "wait for r1u1"},
 		"failed without a reason":        {fleet.Status{Phase: fleet.PhaseFailed}, "", Wrong, "no reason was given", "", ""},
 		"lost goes before its layers":    {fleet.Status{Phase: fleet.PhaseLost, Reason: fleet.ReasonHeartbeatSilent, Layers: layersOf(up, up, down)}, "", Wrong, "not heard for three heartbeats", fleet.LayerVM, ""},
-		"a hint that names the node": {fleet.Status{Phase: fleet.PhasePending, Reason: fleet.ReasonNotAccepted, Hint: fleet.ReasonNotAccepted.HintFor("n-1")}, "", Waits, "waits for a person", "", "ingot node approve r1u1"},
+		"a hint that names the node":     {fleet.Status{Phase: fleet.PhasePending, Reason: fleet.ReasonNotAccepted, Hint: fleet.ReasonNotAccepted.HintFor("n-1")}, "", Waits, "waits for a person", "", "ingot node approve r1u1"},
 		"degraded": {fleet.Status{Phase: fleet.PhaseDegraded, Reason: fleet.ReasonVMDown, Hint: fleet.ReasonVMDown.Hint(), Stack: "hello:1", LastSeen: now,
 			Layers: layersOf(up, up, down, unknown, unknown)}, "", Wrong, "lowest layer at fault is vm vm0: it is down since", fleet.LayerVM, "read QEMU's last words; ingot node power cycle r1u1"},
 		"a service that is down with its VM": {fleet.Status{Phase: fleet.PhaseDegraded, Reason: fleet.ReasonVMDown, LastSeen: now, Layers: layersOf(up, up, down, unknown, unknown)},
