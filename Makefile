@@ -19,6 +19,8 @@ KEYRING := /usr/share/keyrings/debian-archive-keyring.gpg
 # A plain user unpacks without namespaces; mmdebstrap refuses that to root.
 EXTRACT_MODE := $(if $(filter 0,$(shell id -u)),root,chrootless)
 FUZZTIME ?= 10s
+# Labs of other names run beside it.
+LAB ?= default
 
 TREES := hardware images boot fleet agent qemu-tests
 GO_SOURCES := $(shell find $(TREES) -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod go.sum
@@ -78,7 +80,7 @@ $(BUILD)/stacks/.stamp: $(BUILD)/ingot $(BUILD)/ingot-agent $(TOOLS)/.stamp
 stack: $(BUILD)/stacks/.stamp ## the signed stack in build/stacks
 
 lab: build image stack ## the main job: a rack of two servers, from power button to service; stays up
-	$(BUILD)/ingot lab up --run hello
+	$(BUILD)/ingot lab up --lab $(LAB) --build $(BUILD) --run hello
 
 e2e: build image stack ## the main job as a check; writes build/e2e/result.json
 	$(GO) run ./qemu-tests/cmd/e2e

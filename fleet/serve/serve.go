@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/ingot-metal/ingot/boot/netboot"
 	"github.com/ingot-metal/ingot/fleet"
@@ -148,6 +147,7 @@ func (s *server) serve(ctx context.Context) error {
 			return nil
 		})
 	}
+	g.Go(func() error { return watchRoom(ctx, s.Data) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -186,29 +186,6 @@ func (s *server) prepare() (err error) {
 	}
 	s.address, err = interfaceAddress(s.Interface)
 	return err
-}
-
-// leastFree is what a data directory must have free for the bus to start.
-const leastFree = 64 << 20
-
-// checkWritable writes a file into a directory, and looks that there is room:
-// streams that run out of it lose what they are told.
-func checkWritable(dir string) error {
-	probe, err := os.CreateTemp(dir, ".probe-*")
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
-		return err
-	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return fmt.Errorf("look at the disk of %s: %w", dir, err)
-	}
-	if free := int64(st.Bavail) * st.Bsize; free < leastFree {
-		return fmt.Errorf("%s has %d KiB free, at least %d are wanted: %w", dir, free>>10, leastFree>>10, unix.ENOSPC)
-	}
-	return nil
 }
 
 func interfaceAddress(name string) (netip.Addr, error) {

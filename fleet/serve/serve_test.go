@@ -56,7 +56,43 @@ var rooms = map[string]func(dir string) error{
 		fmt.Println(len(entries), "files are left")
 		return err
 	},
+	"fills": fillsRoom,
 	"rival": rivalRoom,
+}
+
+// fillsRoom is a disk that fills up while serve runs, and has room again.
+func fillsRoom(dir string) error {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=96m"); err != nil {
+		return err
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		return err
+	}
+	filler := filepath.Join(dir, "filler")
+	for _, fill := range []int{82 << 20, 0} {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		c := Config{Data: filepath.Join(dir, "data"), Keys: filepath.Join(dir, "data", "keys"), Listen: "127.0.0.1:0", HTTPPort: 8080}
+		c.Ready = func(line string) {
+			switch {
+			case !strings.HasPrefix(line, "context"):
+			case fill == 0:
+				fmt.Println("serves again")
+				cancel()
+			default:
+				fmt.Println("filled:", os.WriteFile(filler, make([]byte, fill), 0o600))
+			}
+		}
+		fmt.Println(Run(ctx, c))
+		cancel()
+		if err := os.Remove(filler); err != nil && fill > 0 {
+			return err
+		}
+	}
+	return nil
 }
 
 // rivalRoom is a network on which another DHCP server answers.
@@ -172,6 +208,10 @@ func TestDataDirectoryReadOnly(t *testing.T) {
 
 func TestDataDirectoryFull(t *testing.T) {
 	says(t, "a disk that is full", room(t, "full"), "write into the data directory: ", " KiB free, at least 65536 are wanted: no space left on device", "0 files are left")
+}
+
+func TestDataDirectoryFillsUp(t *testing.T) {
+	says(t, "a disk that fills up", room(t, "fills"), "filled: <nil>\nstop before the disk is full: ", " KiB free, at least 16384 are wanted: no space left on device\nserves again\n<nil>\n")
 }
 
 func TestAnotherDHCPServer(t *testing.T) {
