@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,6 +71,45 @@ func TestUpRefusesWithoutTools(t *testing.T) {
 	if _, err := Up(t.Context(), Options{Name: "none", Accel: "xen"}); err == nil || !strings.Contains(err.Error(), "want auto, tcg or kvm") {
 		t.Errorf("up under xen = %v; want it refused", err)
 	}
+}
+
+func TestPortsOfALab(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	taken := l.Addr().(*net.TCPAddr).Port
+	for _, tt := range []struct {
+		ports map[string]int
+		want  string
+	}{
+		{map[string]int{"r1u9.redfish": 8443}, `port of "r1u9.redfish": this lab has no such way in: want one of nats, http, r1u1.redfish`},
+		{map[string]int{"nats": 70000}, "70000 is no port"},
+		{map[string]int{"http": taken}, `open the way in "http": listen tcp ` + l.Addr().String() + ": bind: address already in use (name another port"},
+	} {
+		o := Options{Name: "ports", Ports: tt.ports, Serve: []string{"ingot"}, SkipDoctor: true, Accel: AccelTCG}
+		if _, err := Up(t.Context(), o); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("ports %v: %v; want %q", tt.ports, err, tt.want)
+		}
+	}
+	// A lab that is up already keeps its name.
+	o := Options{Name: "ports", Serve: []string{"ingot"}, SkipDoctor: true, Accel: AccelTCG}
+	files, _, err := openListeners(must(o.complete()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(files)
+	if _, err := Up(t.Context(), o); err == nil || !strings.Contains(err.Error(), `"ports" is up already`) {
+		t.Errorf("a second lab of one name = %v; want it refused", err)
+	}
+}
+
+func must(o Options, err error) Options {
+	if err != nil {
+		panic(err)
+	}
+	return o
 }
 
 // A thing that is missing says the line that mends it, and not another.

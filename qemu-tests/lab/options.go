@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 )
 
 // Addresses inside the lab. They are the same in every lab: no two share a
@@ -117,6 +119,9 @@ func (o Options) complete() (Options, error) {
 	if o.Tools, err = filepath.Abs(o.Tools); err != nil {
 		return o, fmt.Errorf("path of the tools: %w", err)
 	}
+	if err := o.checkPorts(); err != nil {
+		return o, err
+	}
 	if o.Logs == "" {
 		return o, nil
 	}
@@ -127,6 +132,23 @@ func (o Options) complete() (Options, error) {
 		return o, fmt.Errorf("make the directory of the logs: %w", err)
 	}
 	return o, nil
+}
+
+// checkPorts refuses ports of listeners that this lab has not.
+func (o Options) checkPorts() error {
+	var names []string
+	for _, l := range o.leads() {
+		names = append(names, l.Name)
+	}
+	for name, port := range o.Ports {
+		if !slices.Contains(names, name) {
+			return fmt.Errorf("port of %q: this lab has no such way in: want one of %s", name, strings.Join(names, ", "))
+		}
+		if port < 0 || port > 65535 {
+			return fmt.Errorf("port of %q: %d is no port", name, port)
+		}
+	}
+	return nil
 }
 
 // lead is one way into the lab: a listener in the host's namespace, and where

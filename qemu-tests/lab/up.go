@@ -85,7 +85,7 @@ func openListeners(o Options) ([]*os.File, []lead, error) {
 	var files []*os.File
 	control, err := net.ListenUnix("unix", controlAddress(o.Name))
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, nil, fmt.Errorf("a lab named %q is up already", o.Name)
+		return nil, nil, fmt.Errorf("a lab named %q is up already: end it, or give this one another name", o.Name)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the control socket of lab %q: %w", o.Name, err)
@@ -100,7 +100,7 @@ func openListeners(o Options) ([]*os.File, []lead, error) {
 	for i := range leads {
 		f, address, err := openLead(leads[i].Network, net.JoinHostPort(o.Listen, strconv.Itoa(o.Ports[leads[i].Name])))
 		if err != nil {
-			return files, nil, fmt.Errorf("open the way in %q: %w", leads[i].Name, err)
+			return files, nil, fmt.Errorf("open the way in %q: %w (name another port, or none, which finds a free one)", leads[i].Name, err)
 		}
 		files, leads[i].Address = append(files, f), address
 	}

@@ -28,13 +28,15 @@ func (a *app) labCommand() *cobra.Command {
 func (a *app) labUpCommand() *cobra.Command {
 	var build, logs, stack, accel string
 	var reconcilers []string
+	var listen string
+	var ports map[string]int
 	c := &cobra.Command{
 		Use: "up", Short: "Make the lab; it stays up until Ctrl-C", Args: args(0, ""),
 		Long: `Makes the rack and stays in the foreground. With --run it does the whole job:
 it powers both servers on (one over Redfish, one over IPMI), waits for their
 inventory, assigns the stack with a fresh nonce, and prints what the service in
 the container in the virtual machine on each server answers.`,
-		Example: "  ingot lab up\n  ingot lab up --run hello\n  ingot lab up --logs build/lab     # consoles and logs outlive the lab",
+		Example: "  ingot lab up\n  ingot lab up --run hello\n  ingot lab up --logs build/lab     # consoles and logs outlive the lab\n  ingot lab up --lab two --port http=8081   # a second lab, a port that stays the same",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o, err := a.labOptions(build, logs, accel)
 			if err != nil {
@@ -43,6 +45,7 @@ the container in the virtual machine on each server answers.`,
 			for _, key := range reconcilers {
 				o.Serve = append(o.Serve, "--reconciler", key)
 			}
+			o.Listen, o.Ports = listen, ports
 			return a.labUp(cmd.Context(), o, stack)
 		},
 	}
@@ -51,6 +54,8 @@ the container in the virtual machine on each server answers.`,
 	f.StringVar(&accel, "accel", string(lab.AccelAuto), accelUsage)
 	f.StringVar(&logs, "logs", "", "directory for consoles and logs (default: in memory, gone with the lab)")
 	f.StringVar(&stack, "run", "", "stack to carry to both servers: the whole job, from power button to answer")
+	f.StringVar(&listen, "listen", "127.0.0.1", "address of the ways in; with another than loopback, the network reaches the lab")
+	f.StringToIntVar(&ports, "port", nil, "ports of ways in: nats=4222,http=8080,r1u1.service=8001; without, free ones")
 	f.StringArrayVar(&reconcilers, "reconciler", nil, "public nkey of a grant reconciler that runs apart; may be given again")
 	return c
 }
