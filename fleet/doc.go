@@ -56,4 +56,13 @@
 //
 // Every reader of the wire goes through [CheckMessage] first: size, UTF-8,
 // depth. A node that sends what is no message finds that in its own timeline.
+//
+// # Reasons
+//
+// Whatever does not go on says why by a [ReasonCode]. [Reasons] is the one table
+// of all codes that any part of Ingot gives, with what each means, its likely
+// causes, what to look at and what to do; REASONS.md is made from it, and so are
+// `ingot explain` and the hints of statuses, events and refusals. A test reads
+// the source of every package: a code that the table lacks, or one that nobody
+// gives, turns it red.
 package fleet

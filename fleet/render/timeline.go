@@ -23,8 +23,9 @@ type Line struct {
 	// Start is when what the line tells began; Seconds how long it took.
 	Start   time.Time `json:"start"`
 	Seconds float64   `json:"seconds"`
-	// Bad marks what went wrong.
-	Bad bool `json:"bad,omitempty"`
+	// Bad marks what went wrong; Reason is its code, where one was given.
+	Bad    bool             `json:"bad,omitempty"`
+	Reason fleet.ReasonCode `json:"reason,omitempty"`
 
 	quiet bool // it says that a step is done, and no more
 	waits bool // it says what is waited for
@@ -333,7 +334,7 @@ func tellWord(what string, bad bool) func(fleet.Event) Line {
 func tellProblem(what string) func(fleet.Event) Line {
 	return func(e fleet.Event) Line {
 		d := read[fleet.Problem](e)
-		l := Line{Step: e.Kind, Text: words(what+":", string(d.Reason)), Bad: true}
+		l := Line{Step: e.Kind, Text: words(what+":", string(d.Reason)), Bad: true, Reason: d.Reason}
 		if d.Evidence != "" {
 			l.Text += ": " + d.Evidence
 		}

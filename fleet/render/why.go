@@ -69,7 +69,11 @@ func Explain(n Node, service string, now time.Time) Why {
 	if l, bad := fleet.LowestFault(st.Layers); bad {
 		w.Lowest = &l
 	}
-	w.judge(st, now)
+	if st.Phase == "" {
+		w.neverBooted(&st, n.Timeline)
+	} else {
+		w.judge(st, now)
+	}
 	if service != "" {
 		w.judgeService(st)
 	}
@@ -78,6 +82,24 @@ func Explain(n Node, service string, now time.Time) Why {
 		w.Events = relevant(n.Timeline)
 	}
 	return w
+}
+
+// neverBooted answers for a machine of which only the BMC was asked: its last
+// word is the reason, where that was none.
+func (w *Why) neverBooted(st *fleet.Status, timeline []Line) {
+	w.Verdict, w.Answer = Waits, "Nothing is known to be wrong: it was never seen to boot."
+	for _, l := range timeline {
+		switch {
+		case l.Reason != "" && l.Bad:
+			w.Verdict, w.Answer = Wrong, "It was never seen to boot, and something is wrong with its BMC."
+			st.Reason = l.Reason
+		case l.Kind == fleet.KindPower && !l.Bad:
+			w.Verdict, w.Answer, st.Reason = Waits, "Nothing is known to be wrong: it was never seen to boot.", ""
+		}
+	}
+	if w.Verdict == Waits {
+		w.Do = []string{"power it on: ingot node power on " + w.Name}
+	}
 }
 
 // judge finds the verdict and says it in a sentence.

@@ -57,9 +57,10 @@ func TestVerdicts(t *testing.T) {
 		lowest  fleet.LayerName
 		do      string // part of the first
 	}{
-		"runs":    {fleet.Status{Phase: fleet.PhaseRunning, Stack: "hello:1", LastSeen: now, Layers: layersOf(up, up, up, up, up)}, "", Fine, "it runs hello:1, and all 5 layers are up", "", ""},
-		"off":     {fleet.Status{Phase: fleet.PhaseOff}, "", Fine, "it is off", "", "ingot node power on r1u1"},
-		"in time": {fleet.Status{Phase: fleet.PhaseBooting, Deadline: at(time.Minute)}, "", Fine, "has 1m00s left", "", ""},
+		"runs":                   {fleet.Status{Phase: fleet.PhaseRunning, Stack: "hello:1", LastSeen: now, Layers: layersOf(up, up, up, up, up)}, "", Fine, "it runs hello:1, and all 5 layers are up", "", ""},
+		"only its BMC was asked": {fleet.Status{}, "", Waits, "never seen to boot", "", "ingot node power on r1u1"},
+		"off":                    {fleet.Status{Phase: fleet.PhaseOff}, "", Fine, "it is off", "", "ingot node power on r1u1"},
+		"in time":                {fleet.Status{Phase: fleet.PhaseBooting, Deadline: at(time.Minute)}, "", Fine, "has 1m00s left", "", ""},
 		"starts in time": {fleet.Status{Phase: fleet.PhaseStarting, Deadline: at(time.Minute), Layers: layersOf(up, up, starting, unknown, unknown)}, "", Fine,
 			"it is in phase starting and has", fleet.LayerVM, ""},
 		"overdue, and control is silent": {fleet.Status{Phase: fleet.PhaseBooting, Deadline: at(-time.Minute)}, "", Wrong, "nobody said so", "", "ingot serve"},
@@ -124,5 +125,26 @@ func TestWhyDisarmsHostileText(t *testing.T) {
 	page := Explain(Node{Status: st}, evil, time.Time{}).Page(Style{}, time.Time{})
 	if i := strings.IndexAny(page, "\x1b\x07\r\u202e"); i >= 0 {
 		t.Errorf("a control character is let through: %q", page[max(0, i-20):i+1])
+	}
+}
+
+// A machine of which only the BMC was heard: its last word counts.
+func TestWhyOfABMC(t *testing.T) {
+	now := time.Date(2026, 11, 22, 22, 0, 0, 0, time.UTC)
+	silent := Line{Kind: fleet.KindBMCFailed, Bad: true, Reason: fleet.ReasonBMCSilent, Text: "BMC: bmc-silent: refused"}
+	answers := Line{Kind: fleet.KindPower, Text: "power read: BMC says off"}
+	for name, tt := range map[string]struct {
+		timeline []Line
+		want     Verdict
+		do       string
+	}{
+		"silent":           {[]Line{silent}, Wrong, "--bmc-credentials"},
+		"heard again":      {[]Line{silent, answers}, Waits, "power it on"},
+		"silent once more": {[]Line{answers, silent}, Wrong, "--bmc-credentials"},
+	} {
+		w := Explain(Node{Status: &fleet.Status{Node: "seen-r1u1", Name: "r1u1"}, Timeline: tt.timeline}, "", now)
+		if w.Verdict != tt.want || len(w.Do) == 0 || !strings.Contains(w.Do[0], tt.do) {
+			t.Errorf("%s: %s, %q, do %q; want %s and %q", name, w.Verdict, w.Answer, w.Do, tt.want, tt.do)
+		}
 	}
 }

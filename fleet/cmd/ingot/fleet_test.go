@@ -18,12 +18,13 @@ import (
 	"github.com/ingot-metal/ingot/images/store"
 )
 
-// startFleet runs a real serve, without a boot server, that expects r1u1.
-func startFleet(t *testing.T) (contextFile string) {
+// startFleet runs a real serve, without a boot server, that expects r1u1,
+// and more: ",{…}".
+func startFleet(t *testing.T, more ...string) (contextFile string) {
 	t.Helper()
 	dir := t.TempDir()
 	machines := filepath.Join(dir, "machines.json")
-	if err := os.WriteFile(machines, []byte(`{"machines":[{"name":"r1u1","rack":"r1","unit":1,"serial":"S1","macs":["52:54:00:01:01:01"]}]}`), 0o600); err != nil {
+	if err := os.WriteFile(machines, []byte(`{"machines":[{"name":"r1u1","rack":"r1","unit":1,"serial":"S1","macs":["52:54:00:01:01:01"]}`+strings.Join(more, "")+`]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -139,5 +140,28 @@ func TestNodeListAsJSON(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(stdout), &nodes); err != nil || len(nodes) != 1 || nodes[0].Machine.Name != "r1u1" {
 		t.Errorf("ingot node list -o json = %q, %v; want the one machine", stdout, err)
+	}
+}
+
+// "ingot why" of a server whose BMC does not answer: all is said on stdout, and
+// the exit code says that something is wrong.
+func TestWhySaysByItsExitCode(t *testing.T) {
+	env := map[string]string{"INGOT_CONTEXT": startFleet(t, `,{"name":"r1u3","serial":"S3","bmc":{"ipmi":"127.0.0.1:1"}}`)}
+	for end := time.Now().Add(60 * time.Second); ; time.Sleep(500 * time.Millisecond) {
+		code, stdout, stderr := try(t, env, "why", "r1u3")
+		if code == exitWrong && strings.Contains(stdout, "bmc-silent") && strings.Contains(stdout, "What to do") && stderr == "" {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("ingot why r1u3 = %d, stdout %q, stderr %q; want %d and bmc-silent", code, stdout, stderr, exitWrong)
+		}
+	}
+	code, stdout, _ := try(t, env, "why", "r1u3", "-o", "json")
+	var w struct {
+		Verdict string         `json:"verdict"`
+		Reasons []fleet.Reason `json:"reasons"`
+	}
+	if err := json.Unmarshal([]byte(stdout), &w); err != nil || code != exitWrong || w.Verdict != "wrong" || len(w.Reasons) != 1 || w.Reasons[0].Code != fleet.ReasonBMCSilent {
+		t.Errorf("ingot why r1u3 -o json = %d, %v, %s; want wrong for bmc-silent", code, err, stdout)
 	}
 }
