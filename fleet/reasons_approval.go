@@ -10,6 +10,7 @@ const (
 	ReasonAgentAwaited     ReasonCode = "agent-awaited"
 	ReasonKeyRevoked       ReasonCode = "key-revoked"
 	ReasonMessageMalformed ReasonCode = "message-malformed"
+	ReasonForbidden        ReasonCode = "forbidden-on-bus"
 	ReasonNodeUnknown      ReasonCode = "node-unknown"
 	ReasonNotEnrolled      ReasonCode = "not-enrolled"
 	ReasonNothingToName    ReasonCode = "nothing-to-name"
@@ -52,6 +53,11 @@ func approvalReasons() []Reason {
 			[]string{"its agent is of another version", "somebody speaks with its key"},
 			"compare the versions; to end its session at once: ingot node revoke NODE",
 			"what was wrong with the first one of this boot, in the evidence"},
+		{ReasonForbidden, ClassFinding, "messages of a node",
+			"Somebody tried on the bus what its laws forbid; it was refused.",
+			[]string{"its agent is of another version", "somebody speaks with its key", "a console that writes what it may not"},
+			"to end a node's session at once: ingot node revoke NODE; else find the machine by the key in the log of ingot serve",
+			"the server's own word for the first try of this boot, in the evidence"},
 		{ReasonNodeUnknown, ClassRefused, "commands to control",
 			"The command names a server that was never seen and is not expected.",
 			[]string{"a typing error", "another fleet's context"},

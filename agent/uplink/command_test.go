@@ -1,7 +1,9 @@
 package uplink
 
 import (
+	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +47,17 @@ func TestCommandsAreChecked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	signedBytes := func(payload []byte) []byte {
+		e, err := sign.Sign(k.Operator, images.CommandType, payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
 	c := &Commands{Roots: k.Roots(), Delegations: k.Delegations}
 	for _, tc := range []struct {
 		name string
@@ -55,6 +68,10 @@ func TestCommandsAreChecked(t *testing.T) {
 		{"replayed", signed(good), fleet.ReasonCommandReplayed},
 		{"unsigned", unsigned, fleet.ReasonCommandSignature},
 		{"not JSON", []byte("\xff\x00"), fleet.ReasonCommandSignature},
+		{"bad UTF-8, signed", signedBytes([]byte(strings.Replace(string(unsigned), `"n-1"`, "\"n-1\",\"x\":\"\xff\"", 1))), fleet.ReasonCommandSignature},
+		{"ten thousand deep", []byte(strings.Repeat(`{"payload":`, 10000)), fleet.ReasonCommandSignature},
+		{"a hundred deep, signed", signedBytes([]byte(strings.Replace(string(unsigned), `"n-1"`, `"n-1","x":`+strings.Repeat("[", 100)+strings.Repeat("]", 100), 1))), fleet.ReasonCommandSignature},
+		{"1 MB", append(signed(with(func(c *fleet.Command) { c.Nonce = "d" })), bytes.Repeat([]byte(" "), 1<<20)...), fleet.ReasonCommandSignature},
 		{"signed by the reconciler", wrongSigner, fleet.ReasonCommandSignature},
 		{"another node", signed(with(func(c *fleet.Command) { c.Node = "n-2" })), fleet.ReasonCommandOther},
 		{"another verb", signed(with(func(c *fleet.Command) { c.Verb = "wipe" })), fleet.ReasonCommandOther},

@@ -278,3 +278,59 @@ func (h *house) findings(n fleet.NodeID) []fleet.Problem {
 	}
 	return out
 }
+
+// TestForbiddenIsAudited: a try that the laws of the bus refuse stands in the
+// timeline of the node whose session it was, once a boot, and changes nothing;
+// that of a key that is no node's stands under control.
+func TestForbiddenIsAudited(t *testing.T) {
+	h, c := strictHouse(t)
+	k := h.knock(one, "boot-one")
+	h.phase("mac-525400000001", fleet.PhasePending)
+	if _, err := c.Approve(t.Context(), find(t, c, one.serial), ""); err != nil {
+		t.Fatal(err)
+	}
+	n := k.comes(t, wakeLimit).Node
+	if err := k.PublishAcked(t.Context(), fleet.SourceAgent, fleet.KindWaiting, fleet.StepData{}); err != nil {
+		t.Fatal(err)
+	}
+	h.phase(n, fleet.PhaseWaiting)
+	node, err := h.dialAs(fleet.UserNode, k.seed, make(chan error, 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, pub, err := uplink.NewSeed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := h.dialAs(fleet.UserEnroll, seed, make(chan error, 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []string{"ingot.ev.n-other.agent.init", "ingot.cmd.n-other.reboot", "$JS.API.CONSUMER.CREATE.ingot-events"} {
+		for _, nc := range []*nats.Conn{node, stranger} {
+			if err := errors.Join(nc.Publish(s, nil), nc.Flush()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	found := func(n fleet.NodeID) []fleet.Problem {
+		var out []fleet.Problem
+		for _, e := range h.said(n, fleet.KindFinding) {
+			var p fleet.Problem
+			if json.Unmarshal(e.Data, &p) == nil && p.Reason == fleet.ReasonForbidden {
+				out = append(out, p)
+			}
+		}
+		return out
+	}
+	h.until(n, "told of", func(fleet.Status) bool { return len(found(n)) == 1 && len(found(fleet.ControlNode)) == 3 })
+	if p := found(n)[0]; !strings.Contains(p.Evidence, "n-other") || !strings.Contains(p.Hint, "ingot node revoke "+string(n)) {
+		t.Errorf("the node's try is told as %+v", p)
+	}
+	if p := found(fleet.ControlNode)[0]; !strings.Contains(p.Evidence, pub) {
+		t.Errorf("the stranger's try is told as %+v", p)
+	}
+	if s, _ := h.status(n); s.Phase != fleet.PhaseWaiting || s.Reason != fleet.ReasonNoAssignment {
+		t.Errorf("its tries made it %+v", s)
+	}
+}

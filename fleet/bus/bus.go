@@ -58,6 +58,10 @@ type Server struct {
 	operators map[string]bool
 	authz     atomic.Pointer[authorizer]
 
+	onViolation atomic.Pointer[func(Violation)]
+	complaints  chan complaint
+	stopTelling func()
+
 	control *nats.Conn
 	callout *nats.Conn
 }
@@ -77,7 +81,7 @@ const (
 // Start runs a bus until [Server.Close]. It is ready when Start returns: the
 // listener answers, the streams and buckets are there, the callout decides.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
-	s := &Server{cfg: cfg, log: cfg.Log}
+	s := &Server{cfg: cfg, log: cfg.Log, complaints: make(chan complaint, violationQueue)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -225,9 +229,10 @@ func (s *Server) run(o *server.Options) error {
 	if err != nil {
 		return fmt.Errorf("bus: %v", err)
 	}
-	log := &serverLog{log: s.log}
+	log := &serverLog{log: s.log, heard: s.complained}
 	ns.SetLoggerV2(log, false, false, false)
 	s.ns = ns
+	s.startTelling()
 	if err := s.bridge(); err != nil {
 		return err
 	}
@@ -342,6 +347,9 @@ func (s *Server) Kick(key string) {
 
 // Close ends the server and gives the data directory free.
 func (s *Server) Close() error {
+	if s.stopTelling != nil {
+		s.stopTelling()
+	}
 	for _, nc := range []*nats.Conn{s.control, s.callout} {
 		if nc != nil {
 			nc.Close()

@@ -11,6 +11,8 @@ import (
 type serverLog struct {
 	log       *slog.Logger
 	complaint atomic.Pointer[string]
+	// heard is told every line of trouble; it must not wait.
+	heard func(line string)
 }
 
 func (l *serverLog) last() string {
@@ -23,6 +25,7 @@ func (l *serverLog) last() string {
 func (l *serverLog) keep(format string, v []any) string {
 	text := fmt.Sprintf(format, v...)
 	l.complaint.Store(&text)
+	l.heard(text)
 	return text
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ingot-metal/ingot/fleet"
+	"github.com/ingot-metal/ingot/fleet/bus"
 	"github.com/ingot-metal/ingot/images"
 	"github.com/ingot-metal/ingot/images/sign"
 	"github.com/nats-io/nats.go/micro"
@@ -353,6 +354,27 @@ func (c *Control) malformed(ctx context.Context, n fleet.NodeID, what string, er
 		return
 	}
 	c.event(ctx, n, fleet.SourceControl, fleet.KindFinding, problemOf(fleet.ReasonMessageMalformed, n, what+": "+err.Error()))
+}
+
+// violated tells what somebody tried on the bus and may not: in the timeline of
+// the node whose session it was, once a boot for each way, else under control.
+func (c *Control) violated(v bus.Violation) {
+	way, _, _ := strings.Cut(v.Text, " - ")
+	id, s, ok := c.reg.session(v.Key, time.Now())
+	if !ok {
+		if c.strangers.allow(time.Now()) {
+			c.event(c.ctx, fleet.ControlNode, fleet.SourceControl, fleet.KindFinding, problemOf(fleet.ReasonForbidden, "", "key "+v.Key+": "+v.Text))
+		}
+		return
+	}
+	if c.once(fmt.Sprintf("forbidden/%s/%s/%s", id, s.BootID, firstWord(way))) {
+		c.event(c.ctx, id, fleet.SourceControl, fleet.KindFinding, problemOf(fleet.ReasonForbidden, id, string(s.Role)+": "+v.Text))
+	}
+}
+
+func firstWord(s string) string {
+	w, _, _ := strings.Cut(s, " ")
+	return w
 }
 
 // askers are the keys that lately asked and wait for an operator.

@@ -67,7 +67,9 @@ type Control struct {
 
 	commands nonces
 	askers   askers
-	audits   limiter
+	// audits and strangers bound what is written for whoever is no node.
+	audits    limiter
+	strangers limiter
 
 	mu   sync.Mutex
 	said map[string]bool
@@ -142,6 +144,7 @@ func (c *Control) start() error {
 	c.wg.Go(func() { c.expire(c.ctx) })
 	c.wg.Go(func() { c.bmcs.run(c.ctx) })
 	c.cfg.Bus.SetAuthorizer(c)
+	c.cfg.Bus.OnViolation(c.violated)
 	return c.serve()
 }
 

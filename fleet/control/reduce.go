@@ -376,7 +376,7 @@ func reduceFinding(s *fleet.Status, e fleet.Event, now time.Time) {
 	d := read[fleet.Problem](e)
 	switch {
 	case e.Source != fleet.SourceControl || d.Reason == "":
-	case s.Phase == fleet.PhaseWaiting && d.Reason != fleet.ReasonMessageMalformed:
+	case s.Phase == fleet.PhaseWaiting && d.Reason != fleet.ReasonMessageMalformed && d.Reason != fleet.ReasonForbidden:
 		blameBy(s, d, now)
 	default:
 		note(s, now, string(d.Reason)+": "+d.Evidence)
