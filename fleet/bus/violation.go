@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -52,6 +53,23 @@ type complaint struct {
 	line string
 }
 
+// keyOf is the key that a connection proved, also where it was just closed: for
+// a moment it is then in neither of the server's lists.
+func (s *Server) keyOf(ctx context.Context, cid uint64) string {
+	for range 20 {
+		z, err := s.ns.Connz(&server.ConnzOptions{CID: cid, Username: true, State: server.ConnAll})
+		if err == nil && len(z.Conns) > 0 && z.Conns[0] != nil {
+			return z.Conns[0].AuthorizedUser
+		}
+		select {
+		case <-ctx.Done():
+			return ""
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return ""
+}
+
 // startTelling runs tell until stopTelling, which waits for it.
 func (s *Server) startTelling() {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -71,11 +89,10 @@ func (s *Server) tell(ctx context.Context) {
 			return
 		case c := <-s.complaints:
 			f := s.onViolation.Load()
-			z, err := s.ns.Connz(&server.ConnzOptions{CID: c.cid, Username: true, State: server.ConnAll})
-			if f == nil || err != nil || len(z.Conns) == 0 || z.Conns[0].AuthorizedUser == "" {
+			key := s.keyOf(ctx, c.cid)
+			if f == nil || key == "" {
 				continue // nobody asks, or it proved no key
 			}
-			key := z.Conns[0].AuthorizedUser
 			text := c.line
 			if _, after, ok := strings.Cut(text, key+`" - `); ok {
 				text = after
