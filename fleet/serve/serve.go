@@ -92,11 +92,12 @@ func (s *server) say(format string, args ...any) {
 }
 
 func (s *server) run(ctx context.Context) (err error) {
-	if err := s.prepare(); err != nil {
-		return err
-	}
+	// A file with a typo is found before anything is made.
 	var account account
 	if s.expected, account, err = s.inputs(); err != nil {
+		return err
+	}
+	if err := s.prepare(); err != nil {
 		return err
 	}
 	if s.bus, err = bus.Start(ctx, s.busConfig()); err != nil {

@@ -49,6 +49,11 @@ func TestMachinesWithATypo(t *testing.T) {
 			t.Errorf("%s: %v; want %q", tt.name, err, tt.want)
 		}
 	}
+	data := filepath.Join(t.TempDir(), "data")
+	says(t, "serve with a typo", brief(Config{Data: data, Machines: typed(t, `{"machine": []}`)}).Error(), "line 1")
+	if _, err := os.Stat(data); err == nil {
+		t.Errorf("serve with a typo made %s; want nothing", data)
+	}
 	s := &server{Config: Config{Machines: typed(t, `{"machines": [`, strings.TrimSuffix(one, ","), `]}`)}}
 	if got, _, err := s.inputs(); err != nil || len(got) != 1 || got[0].Name != "r1u1" || got[0].Schema == "" {
 		t.Errorf("a sound file = %v, %v; want r1u1", got, err)

@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/ingot-metal/ingot/qemu-tests/lab"
@@ -45,5 +47,24 @@ func TestDoctorOfACleanClone(t *testing.T) {
 	code, _, stderr = try(t, nil, "lab", "up", "--build", build)
 	if code == exitOK || !strings.Contains(stderr, "make stack") || strings.Contains(stderr, "platform") {
 		t.Errorf("lab up = %d, %q; want what is missing alone", code, stderr)
+	}
+}
+
+// What the kernel says of a bad start is followed by what to do about it.
+func TestExplainServe(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{syscall.EADDRINUSE, "choose another with --nats-listen or --http-port"},
+		{syscall.EADDRNOTAVAIL, "no interface of this machine"},
+		{syscall.ENOSPC, "make room there"},
+		{syscall.EROFS, "a disk that can be written"},
+		{syscall.EACCES, "--data"},
+	} {
+		err := explainServe(fmt.Errorf("start: %w", tt.err))
+		if !strings.Contains(err.Error(), "start: ") || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%v: %q; want it to say %q", tt.err, err, tt.want)
+		}
 	}
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/ingot-metal/ingot/qemu-tests/scenario"
 )
 
-const labLong = `The lab is a rack on this machine, without hardware and without KVM: two servers
-in QEMU (one with a PC BIOS, one with UEFI), each with a BMC whose power button
-works, a switch, and "ingot serve". It lives in namespaces of its own; when its
+const labLong = `The lab is a rack on this machine, without hardware and, where KVM does not work,
+without it: two servers in QEMU (one with a PC BIOS, one with UEFI), each with a
+BMC whose power button works, a switch, and "ingot serve". It lives in namespaces of its own; when its
 process ends, nothing of it is left.`
 
 func (a *app) labCommand() *cobra.Command {
