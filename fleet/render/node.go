@@ -151,7 +151,8 @@ func (s Style) fields(b *strings.Builder, fs []field) {
 	}
 }
 
-// wrap breaks text at spaces into lines of at most n columns.
+// wrap breaks text at spaces into lines of at most n columns; a word that is
+// longer is broken where the line ends.
 func wrap(text string, n int) []string {
 	if n <= 0 {
 		return []string{text}
@@ -159,6 +160,14 @@ func wrap(text string, n int) []string {
 	var out []string
 	line := ""
 	for _, w := range strings.Fields(text) {
+		for r := []rune(w); len(r) > n; r = []rune(w) {
+			if line != "" {
+				out = append(out, line)
+				line = ""
+			}
+			out = append(out, string(r[:n]))
+			w = string(r[n:])
+		}
 		switch {
 		case line == "":
 			line = w

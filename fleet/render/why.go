@@ -166,7 +166,7 @@ func (w *Why) judgeService(st fleet.Status) {
 // explain adds what the table of reasons knows, and what to do.
 func (w *Why) explain(st fleet.Status) {
 	codes := []fleet.ReasonCode{st.Reason}
-	if w.Lowest != nil && w.Verdict == Wrong {
+	if w.byLayer() {
 		codes = []fleet.ReasonCode{w.Lowest.Reason, st.Reason}
 	}
 	var hints []string
@@ -211,6 +211,12 @@ func (w *Why) fill(hint string, st fleet.Status) string {
 	})
 }
 
+// byLayer says whether a layer explains what is wrong. That of a node which is
+// silent is only the last that was heard.
+func (w *Why) byLayer() bool {
+	return w.Lowest != nil && w.Verdict == Wrong && w.Phase != fleet.PhaseLost
+}
+
 func layerName(l fleet.Layer) string {
 	if l.Name == string(l.Layer) {
 		return l.Name
@@ -230,7 +236,8 @@ func relevant(timeline []Line) []Line {
 		}
 	}
 	for i, l := range brief {
-		if l.Bad && l.Kind != fleet.KindTFTP || l.waits && i > went || i == len(brief)-1 {
+		done := l.Kind == fleet.KindCommand || l.Kind == fleet.KindPower // by somebody
+		if l.Bad && l.Kind != fleet.KindTFTP || (l.waits || done) && i > went || i == len(brief)-1 {
 			out = append(out, l)
 		}
 	}
@@ -264,7 +271,11 @@ func (w Why) Page(s Style, now time.Time) string {
 		s.fields(&b, fs)
 	}
 	if len(w.Layers) > 0 {
-		fmt.Fprintf(&b, "\n%s\n", s.paint(bold, "Layers, from the lowest up"))
+		title := "Layers, from the lowest up"
+		if w.Phase == fleet.PhaseLost {
+			title += ", as they were last heard"
+		}
+		fmt.Fprintf(&b, "\n%s\n", s.paint(bold, title))
 		s.whyLayers(&b, w, now)
 	}
 	if len(w.Events) > 0 {
@@ -278,7 +289,7 @@ func (w Why) Page(s Style, now time.Time) string {
 func (w Why) fields(now time.Time) []field {
 	var fs []field
 	if w.Phase != "" {
-		fs = []field{{"step", w.Step, plain}, {"waits for", w.WaitingFor, plain}}
+		fs = []field{{"step", w.step(), plain}, {"waits for", w.WaitingFor, plain}}
 	}
 	if !w.Since.IsZero() {
 		fs = append(fs, field{"since", clock(w.Since) + ", " + ago(now, w.Since) + " ago", plain})
@@ -303,11 +314,38 @@ func (w Why) fields(now time.Time) []field {
 		}
 		fs = append(fs, field{"look at", w.Reasons[0].Evidence, plain})
 	}
-	for i, e := range w.Evidence {
+	for i, e := range w.seen() {
 		fs = append(fs, field{first(i, "evidence"), clock(e.Time) + "  " + e.Text, plain})
 	}
 	return fs
 }
+
+// step is the step of the status, where that says more than the layers.
+func (w Why) step() string {
+	if w.Lowest != nil && strings.HasPrefix(w.Step, layerName(*w.Lowest)+" is ") {
+		return ""
+	}
+	return w.Step
+}
+
+// seen is the evidence: of the lowest layer at fault in full, then what the
+// status holds beside it.
+func (w Why) seen() []fleet.Evidence {
+	if !w.byLayer() || w.Lowest.Evidence == "" {
+		return w.Evidence
+	}
+	name := layerName(*w.Lowest)
+	out := []fleet.Evidence{{Time: w.Lowest.Since, Text: strings.TrimSpace(name + ": " + w.Lowest.Evidence)}}
+	for _, e := range w.Evidence {
+		if !strings.HasPrefix(e.Text, name+" is ") && e.Text != w.Lowest.Evidence {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// briefText is how much of a text stands in a row; the evidence has it in full.
+const briefText = 100
 
 // whyLayers is the table of layers with a mark at the lowest at fault.
 func (s Style) whyLayers(b *strings.Builder, w Why, now time.Time) {
@@ -325,7 +363,7 @@ func (s Style) whyLayers(b *strings.Builder, w Why, now time.Time) {
 			mark, marked = ">", true
 		}
 		rows = append(rows, []cell{{mark, red}, {text: Clean(string(l.Layer))}, {text: Clean(l.Name)}, {Clean(string(l.State)), c},
-			{text: clock(l.Since)}, {text: ago(now, l.Since)}, {text: Clean(words(string(l.Reason), paren(l.Evidence)))}})
+			{text: clock(l.Since)}, {text: ago(now, l.Since)}, {text: cut(Clean(words(string(l.Reason), paren(l.Evidence))), briefText)}})
 	}
 	s.table(b, "", []string{" ", "LAYER", "NAME", "STATE", "SINCE", "FOR", ""}, rows)
 }
@@ -337,7 +375,7 @@ func (s Style) whyLines(b *strings.Builder, lines []Line) {
 		if l.Bad {
 			c = red
 		}
-		rows = append(rows, []cell{{text: clock(l.Time)}, {string(l.Source), cyan}, {l.Text, c}})
+		rows = append(rows, []cell{{text: clock(l.Time)}, {string(l.Source), cyan}, {cut(l.Text, briefText), c}})
 	}
 	s.table(b, "  ", []string{"TIME", "FROM", "WHAT"}, rows)
 }

@@ -148,3 +148,17 @@ func TestWhyOfABMC(t *testing.T) {
 		}
 	}
 }
+
+func TestWrap(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		n    int
+		want string
+	}{
+		{"a b c", 3, "a b/c"}, {"abcdefgh", 3, "abc/def/gh"}, {"a abcdef b", 3, "a/abc/def/b"}, {"abcdefg h", 3, "abc/def/g h"}, {"", 3, ""}, {"a  b", 0, "a  b"}, {"äöüß", 2, "äö/üß"},
+	} {
+		if got := strings.Join(wrap(tt.text, tt.n), "/"); got != tt.want {
+			t.Errorf("wrap(%q, %d) = %q; want %q", tt.text, tt.n, got, tt.want)
+		}
+	}
+}
