@@ -109,6 +109,7 @@ type SignedToken struct {
 
 // Handoff is the file that an agent leaves for the resident: HandoffPath in the
 // initrd, /run/ingot/handoff.json after it, deleted once read.
+// The resident keeps what stands in it, in memory, for its own next start.
 type Handoff struct {
 	Schema string      `json:"schema"`
 	Token  SignedToken `json:"token"`

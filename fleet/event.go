@@ -92,6 +92,7 @@ const (
 	KindHandoff   = "handoff"   // agent: HandoffData; the last word before kexec
 	KindFailed    = "failed"    // agent: Problem
 	KindLayer     = "layer"     // resident, vm: Layer; a layer changed its state
+	KindResumed   = "resumed"   // resident: StepData; it was ended and started again
 	KindCommand   = "command"   // agent, resident: CommandData; control: one that it refused
 	KindFinding   = "finding"   // agent, control
 	KindRedfish   = "redfish"   // control: Redfish crawl joined

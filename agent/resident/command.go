@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"fmt"
-	"os"
 
 	"github.com/ingot-metal/ingot/agent/uplink"
 	"github.com/ingot-metal/ingot/fleet"
@@ -32,9 +31,9 @@ func (r *resident) stopVM(_ context.Context, c fleet.Command) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("stop VM %.80q: this stack runs none of that name", name)
 	}
-	p := v.(*os.Process)
-	if err := p.Kill(); err != nil {
+	p := v.(*process)
+	if err := p.kill(); err != nil {
 		return "", fmt.Errorf("stop VM %s: %w", name, err)
 	}
-	return fmt.Sprintf("VM %s (process %d) was stopped", name, p.Pid), nil
+	return fmt.Sprintf("VM %s (process %d) was stopped", name, p.pid), nil
 }

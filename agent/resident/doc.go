@@ -14,4 +14,18 @@
 //
 // A layer whose lower layer is down is unknown, not up. Nothing is restarted in
 // silence: a QEMU that ended stays ended, and is said to have.
+//
+// # When the resident is killed
+//
+// systemd starts it again, and its virtual machines have lived on (Restart and
+// KillMode of its unit). The handoff was deleted at the first read; what stands
+// in for it is resident.json beside it: in memory, for root alone, of this boot
+// alone. It holds the key and token that control takes again from the same key
+// and boot and from nobody else, the manifest, what is known of each layer, how
+// each QEMU is found, and the events whose acknowledgement was not seen. It is
+// written before an event is sent, so that the next resident neither repeats a
+// change nor loses one; it counts on from uplink.ResumeSeq. QEMU's link and
+// console are sockets that it connects to again; a guest that writes meanwhile
+// waits. A resident that is asked to end leaves its VMs as well, unless systemd
+// is taking the server down.
 package resident

@@ -15,6 +15,8 @@ import (
 // up, as the manifest has them.
 type layers struct {
 	tell func(fleet.Layer)
+	// keep, if set, is given every layer of which anything changed, before tell.
+	keep func(l fleet.Layer, told bool)
 	now  func() time.Time
 
 	mu   sync.Mutex
@@ -47,6 +49,17 @@ func newLayers(m images.Manifest, tell func(fleet.Layer)) *layers {
 		add(fleet.LayerService, s.Name, containers[s.Container])
 	}
 	return ls
+}
+
+// restore makes layers what an earlier resident knew of them, and tells nobody.
+func (ls *layers) restore(known []fleet.Layer) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, l := range known {
+		if i := ls.find(l.Layer, l.Name); i >= 0 {
+			ls.list[i] = l
+		}
+	}
 }
 
 // all is a copy, safe to keep.
@@ -104,6 +117,7 @@ func (ls *layers) cover(i int, down fleet.Layer) {
 
 func (ls *layers) change(i int, s fleet.LayerState, reason fleet.ReasonCode, evidence string, facts map[string]string) {
 	l := &ls.list[i]
+	old := *l
 	if len(facts) > 0 {
 		merged := maps.Clone(l.Facts)
 		if merged == nil {
@@ -117,6 +131,11 @@ func (ls *layers) change(i int, s fleet.LayerState, reason fleet.ReasonCode, evi
 		l.Since = ls.now().UTC()
 	}
 	l.State, l.Reason, l.Evidence = s, reason, clip(evidence, 1000)
+	if ls.keep != nil && (changed || old.Evidence != l.Evidence || !maps.Equal(old.Facts, l.Facts)) {
+		kept := *l
+		kept.Facts = maps.Clone(l.Facts)
+		ls.keep(kept, changed)
+	}
 	if changed {
 		ls.tell(*l)
 	}
@@ -129,6 +148,16 @@ func (ls *layers) find(name fleet.LayerName, which string) int {
 		}
 	}
 	return -1
+}
+
+// fact is one fact of a layer, empty when it is not known.
+func (ls *layers) fact(name fleet.LayerName, which, key string) string {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if i := ls.find(name, which); i >= 0 {
+		return ls.list[i].Facts[key]
+	}
+	return ""
 }
 
 // state says how a layer is; unknown when the stack has none of the name.

@@ -8,7 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
+	"os/exec"
 	"strings"
 	"sync"
 	"time"
@@ -24,7 +24,8 @@ type Options struct {
 	Log *slog.Logger
 	// Say puts one fact where people see it; the kernel's consoles when nil.
 	Say func(format string, args ...any)
-	// Dir holds handoff.json and payload/; /run/ingot when empty.
+	// Dir holds handoff.json and payload/, and is where the resident keeps what
+	// the next one needs when it is killed; /run/ingot when empty.
 	Dir string
 }
 
@@ -46,6 +47,7 @@ type resident struct {
 	handoff fleet.Handoff
 	bootID  string
 	bus     bus
+	session *sessionFile
 	modules *host.Modules
 	layers  *layers
 	// kvmLoaded is closed when the hypervisor's modules are loaded, or never will be.
@@ -57,10 +59,22 @@ type resident struct {
 	started    time.Time
 	// vms are the processes that operators may stop, by the VM's name.
 	vms sync.Map
+	// stopping says, once this process was asked to end, whether the server is
+	// going down and VMs with it. When it is not, they live on for the next
+	// resident.
+	stopping func() bool
+	// qemu and openTap are replaced by tests, which have no KVM.
+	qemu    string
+	openTap func(vmNet) (*os.File, error)
 }
 
-// Run is the resident's whole life; it ends when ctx does. An error means that
-// there is nothing to take up: no handoff, or one that is not understood.
+// ErrNothing means that no agent left a handoff and no resident a session: there
+// is nothing to take up, now or later.
+var ErrNothing = errors.New("either no agent started this stack, or this server was left by its resident")
+
+// Run is the resident's whole life; it ends when ctx does. Another error means
+// that there is nothing to take up: [ErrNothing], or a handoff or session that
+// is not understood.
 func Run(ctx context.Context, opt Options) error {
 	if opt.Say == nil {
 		opt.Say = host.OpenConsole().Say
@@ -68,38 +82,81 @@ func Run(ctx context.Context, opt Options) error {
 	if opt.Dir == "" {
 		opt.Dir = "/run/ingot"
 	}
-	r := &resident{opt: opt, log: opt.Log, kvmLoaded: make(chan struct{}), online: make(chan struct{}), started: time.Now()}
-	var err error
-	if r.handoff, err = takeHandoff(filepath.Join(opt.Dir, "handoff.json")); err != nil {
-		return fmt.Errorf("resident: %w", err)
-	}
 	b, err := os.ReadFile(bootIDPath)
 	if err != nil {
 		return fmt.Errorf("resident: read boot ID: %w", err)
 	}
-	r.bootID = strings.TrimSpace(string(b))
-	if r.modules, err = host.OpenModules(kernelRelease()); err != nil {
-		return fmt.Errorf("resident: %w", err)
-	}
-	link, err := uplink.New(uplink.Config{
-		Role: fleet.RoleResident, BootID: r.bootID, Seed: r.handoff.ResidentSeed, Log: opt.Log,
-	})
+	r, link, err := open(opt, strings.TrimSpace(string(b)))
 	if err != nil {
 		return fmt.Errorf("resident: %w", err)
 	}
-	r.handoff.ResidentSeed = ""
-	r.bus = link
-	r.layers = newLayers(r.handoff.Manifest, r.tell)
+	if r.modules, err = host.OpenModules(kernelRelease()); err != nil {
+		return fmt.Errorf("resident: %w", err)
+	}
 	link.Serve(r.commands())
-	r.say("resident: %s takes up stack %s (%s)", r.handoff.Node, r.handoff.Manifest.Ref(), r.handoff.StackDigest.Short())
 	r.run(ctx, link)
-	r.set(fleet.LayerHost, "host", fleet.LayerDown, fleet.ReasonShutdown, "systemd stopped the resident agent", nil)
+	if r.stopping() {
+		r.set(fleet.LayerHost, "host", fleet.LayerDown, fleet.ReasonShutdown, "systemd stopped the resident agent", nil)
+	}
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
 	if err := link.Drain(flush); err != nil {
 		r.log.Warn("leave the bus", "cause", err)
 	}
 	return ctx.Err()
+}
+
+// open takes up a handoff, or what an earlier resident of this boot kept.
+func open(opt Options, bootID string) (*resident, *uplink.Uplink, error) {
+	r := &resident{
+		opt: opt, log: opt.Log, bootID: bootID, kvmLoaded: make(chan struct{}), online: make(chan struct{}), started: time.Now(),
+		qemu: qemuPath, openTap: openTap, stopping: sync.OnceValue(hostStops),
+	}
+	var resumed bool
+	var err error
+	if r.session, resumed, err = openSession(opt.Dir, bootID); err != nil {
+		return nil, nil, err
+	}
+	kept := r.session.now()
+	r.handoff = kept.Handoff
+	cfg := uplink.Config{
+		Role: fleet.RoleResident, BootID: bootID, Seed: kept.Handoff.ResidentSeed, Log: opt.Log,
+		BootKey: kept.BootKey, Unacked: kept.Unacked, Journal: r.journal,
+	}
+	if resumed {
+		cfg.FirstSeq = uplink.ResumeSeq()
+	}
+	link, err := uplink.New(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.handoff.ResidentSeed = ""
+	r.bus = link
+	r.layers = newLayers(r.handoff.Manifest, r.tell)
+	r.layers.restore(kept.Layers)
+	r.layers.keep = r.keepLayer
+	if !resumed {
+		r.say("resident: %s takes up stack %s (%s)", r.handoff.Node, r.handoff.Manifest.Ref(), r.handoff.StackDigest.Short())
+		return r, link, nil
+	}
+	r.say("resident: %s goes on with stack %s: an earlier resident ended, %d of its events wait", r.handoff.Node, r.handoff.Manifest.Ref(), len(kept.Unacked))
+	err = link.Publish(fleet.SourceResident, fleet.KindResumed, fleet.StepData{
+		Step: "resident", Text: fmt.Sprintf("an earlier resident ended; process %d goes on with %d virtual machines", os.Getpid(), len(kept.VMs)),
+	})
+	return r, link, err
+}
+
+// hostStops says whether systemd takes the server down; when it does not answer
+// it does.
+func hostStops() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	out, _ := exec.CommandContext(ctx, "/usr/bin/systemctl", "is-system-running").Output() // its exit status is not 0 when units failed
+	switch strings.TrimSpace(string(out)) {
+	case "initializing", "starting", "running", "degraded", "maintenance":
+		return false
+	}
+	return true
 }
 
 // run starts everything at once and waits for all of it.
@@ -219,32 +276,38 @@ const rejectedAgain = 30 * time.Second
 // maxHandoffBytes bounds the handoff: a manifest and some keys.
 const maxHandoffBytes = 1 << 20
 
-// takeHandoff reads the handoff and deletes it: it holds secrets and works once.
-func takeHandoff(path string) (fleet.Handoff, error) {
+// readHandoff reads and checks the handoff.
+func readHandoff(path string) (fleet.Handoff, error) {
 	var h fleet.Handoff
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return h, fmt.Errorf("read handoff: %s is not there: either no agent started this stack, or an earlier resident took it", path)
-	}
+	b, err := readBounded(path, maxHandoffBytes)
 	if err != nil {
 		return h, fmt.Errorf("read handoff: %w", err)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxHandoffBytes+1))
-	err = errors.Join(err, f.Close(), os.Remove(path))
-	if err != nil {
-		return h, fmt.Errorf("read handoff: %w", err)
-	}
-	if len(b) > maxHandoffBytes {
-		return h, fmt.Errorf("read handoff: is larger than %d bytes", maxHandoffBytes)
 	}
 	if err := json.Unmarshal(b, &h); err != nil {
 		return h, fmt.Errorf("read handoff: %w", err)
 	}
+	return h, checkHandoff(h)
+}
+
+func checkHandoff(h fleet.Handoff) error {
 	if h.Schema != fleet.HandoffSchema {
-		return h, fmt.Errorf("read handoff: schema is %.40q, want %q", h.Schema, fleet.HandoffSchema)
+		return fmt.Errorf("read handoff: schema is %.40q, want %q", h.Schema, fleet.HandoffSchema)
 	}
 	if err := h.Manifest.Validate(); err != nil {
-		return h, fmt.Errorf("read handoff: %w", err)
+		return fmt.Errorf("read handoff: %w", err)
 	}
-	return h, nil
+	return nil
+}
+
+func readBounded(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = fmt.Errorf("%s is larger than %d bytes", path, most)
+	}
+	return b, err
 }

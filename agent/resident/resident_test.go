@@ -2,7 +2,6 @@ package resident
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -205,43 +204,6 @@ func TestQEMUReadsOnlyWhatTheManifestNames(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("arguments lack %q: %q", want, args)
-		}
-	}
-}
-
-func TestHandoffIsTakenOnce(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "handoff.json")
-	b, err := json.Marshal(fleet.Handoff{Schema: fleet.HandoffSchema, Node: "n-1", Manifest: manifest()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, b, 0o400); err != nil {
-		t.Fatal(err)
-	}
-	if h, err := takeHandoff(path); err != nil || h.Node != "n-1" {
-		t.Errorf("takeHandoff = %s, %v", h.Node, err)
-	}
-	if _, err := os.Stat(path); !os.IsNotExist(err) {
-		t.Errorf("the handoff lies there still: %v", err)
-	}
-	if _, err := takeHandoff(path); err == nil || !strings.Contains(err.Error(), "not there") {
-		t.Errorf("a second time: %v; want that it is not there", err)
-	}
-}
-
-func TestHandoffThatIsNotUnderstoodIsRefused(t *testing.T) {
-	for name, text := range map[string]string{
-		"empty":    "",
-		"schema":   `{"schema":"ingot.handoff/v9"}`,
-		"manifest": `{"schema":"ingot.handoff/v1","manifest":{"name":"../x"}}`,
-		"too long": strings.Repeat(" ", maxHandoffBytes+1),
-	} {
-		path := filepath.Join(t.TempDir(), "handoff.json")
-		if err := os.WriteFile(path, []byte(text), 0o400); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := takeHandoff(path); err == nil {
-			t.Errorf("%s: was taken", name)
 		}
 	}
 }

@@ -15,9 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
 	"github.com/ingot-metal/ingot/agent/vmlink"
 	"github.com/ingot-metal/ingot/fleet"
 	"github.com/ingot-metal/ingot/images"
@@ -25,30 +22,19 @@ import (
 
 const qemuPath = "/usr/bin/qemu-system-x86_64-microvm"
 
-// vmNet is the point-to-point network of the i-th virtual machine, out of the
-// block that RFC 6598 keeps for such use.
-type vmNet struct{ tap, host, guest string }
-
-func vmNetwork(i int) vmNet {
-	base := fmt.Sprintf("100.64.%d.", i)
-	return vmNet{tap: fmt.Sprintf("ivm%d", i), host: base + "1/30", guest: base + "2/30"}
+// vmRecordOf says where the sockets of the i-th virtual machine are.
+func (r *resident) vmRecordOf(i int) vmRecord {
+	base := filepath.Join(r.opt.Dir, "vm", strconv.Itoa(i))
+	return vmRecord{Link: base + ".link", Console: base + ".console", Output: base + ".log"}
 }
 
-func (n vmNet) guestIP() string { ip, _, _ := strings.Cut(n.guest, "/"); return ip }
-func (n vmNet) hostIP() string  { ip, _, _ := strings.Cut(n.host, "/"); return ip }
-
-// runVM starts one virtual machine and stays with it until it ends.
+// runVM starts one virtual machine, or takes up the one that an earlier resident
+// started, and stays with it until it ends.
 func (r *resident) runVM(ctx context.Context, i int, vm images.VM) {
 	down := func(reason fleet.ReasonCode, err error) {
 		r.set(fleet.LayerVM, vm.Name, fleet.LayerDown, reason, err.Error(), nil)
 	}
 	n := vmNetwork(i)
-	tap, err := openTap(n)
-	if err != nil {
-		down(fleet.ReasonVMNetwork, err)
-		return
-	}
-	defer tap.Close()
 	for _, f := range vm.Forwards {
 		stop, err := forward(ctx, f.HostPort, net.JoinHostPort(n.guestIP(), strconv.Itoa(int(f.VMPort))))
 		if err != nil {
@@ -57,42 +43,148 @@ func (r *resident) runVM(ctx context.Context, i int, vm images.VM) {
 		}
 		defer stop()
 	}
-	ours, theirs, err := socketPair()
+	rec, known := r.session.vm(vm.Name)
+	if known {
+		p, err := adopt(rec)
+		switch {
+		case err == nil:
+			r.say("vm %s: QEMU (process %d) is taken up", vm.Name, p.pid)
+			r.stay(ctx, p, rec, i, vm)
+			return
+		case !errors.Is(err, errNeverStarted):
+			if r.layers.state(fleet.LayerVM, vm.Name) != fleet.LayerDown {
+				down(fleet.ReasonQEMUExited, fmt.Errorf("QEMU (process %d) ended while no resident ran: %w; last words: %s", rec.PID, err, lastWords(rec.Output)))
+			}
+			return
+		}
+	}
+	tap, err := r.openTap(n)
+	if err != nil {
+		down(fleet.ReasonVMNetwork, err)
+		return
+	}
+	defer tap.Close()
+	rec = r.vmRecordOf(i)
+	p, err := r.startQEMU(&rec, tap, i, vm)
 	if err != nil {
 		down(fleet.ReasonQEMUStart, err)
 		return
 	}
-	defer ours.Close()
-	cmd := exec.CommandContext(ctx, qemuPath, r.qemuArgs(vm, i)...)
-	cmd.ExtraFiles = []*os.File{theirs, tap} // 3, 4
-	console := &vmConsole{say: func(line string) { r.log.Info("vm console", "vm", vm.Name, "line", line) }}
-	cmd.Stdout, cmd.Stderr = console, console
-	cmd.WaitDelay = 5 * time.Second
-	start := time.Now()
-	err = cmd.Start()
-	theirs.Close()
-	if err != nil {
-		down(fleet.ReasonQEMUStart, err)
-		return
-	}
-	r.vms.Store(vm.Name, cmd.Process)
-	defer r.vms.Delete(vm.Name)
-	r.say("vm %s: QEMU started (process %d)", vm.Name, cmd.Process.Pid)
+	r.say("vm %s: QEMU started (process %d)", vm.Name, p.pid)
 	r.set(fleet.LayerVM, vm.Name, fleet.LayerStarting, "", "", map[string]string{"address": n.guestIP()})
-	linked := make(chan struct{})
-	go func() {
-		defer close(linked)
-		r.guard(ctx, "link of vm "+vm.Name, func(ctx context.Context) { r.talk(ctx, ours, i, vm) })
-	}()
-	err = cmd.Wait()
-	ours.Close()
-	<-linked
-	if ctx.Err() != nil {
+	r.stay(ctx, p, rec, i, vm)
+}
+
+// startQEMU starts the process and keeps how to find it again. It is a process
+// that outlives this one: nothing of it hangs on a pipe of ours.
+func (r *resident) startQEMU(rec *vmRecord, tap *os.File, i int, vm images.VM) (*process, error) {
+	if err := os.MkdirAll(filepath.Dir(rec.Link), 0o700); err != nil {
+		return nil, err
+	}
+	for _, path := range []string{rec.Link, rec.Console} {
+		if err := removeIfThere(path); err != nil {
+			return nil, err
+		}
+	}
+	out, err := os.OpenFile(rec.Output, os.O_CREATE|os.O_TRUNC|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	cmd := exec.Command(r.qemu, r.qemuArgs(vm, i)...)
+	cmd.ExtraFiles = []*os.File{tap} // 3
+	cmd.Stdout, cmd.Stderr = out, out
+	rec.Started = time.Now()
+	r.keep(func(s *session) { s.VMs[vm.Name] = *rec })
+	if err := cmd.Start(); err != nil {
+		r.keep(func(s *session) { delete(s.VMs, vm.Name) })
+		return nil, err
+	}
+	p, err := watchChild(cmd)
+	if err != nil {
+		return nil, err
+	}
+	rec.PID = p.pid
+	if rec.StartTicks, err = startTicks(p.pid); err != nil {
+		r.say("vm %s: %v", vm.Name, err) // it ended at once, as stay will see
+	}
+	r.keep(func(s *session) { s.VMs[vm.Name] = *rec })
+	return p, nil
+}
+
+// stay follows a virtual machine until it ends. When this process is asked to
+// end, the VM ends with it only if the server goes down.
+func (r *resident) stay(ctx context.Context, p *process, rec vmRecord, i int, vm images.VM) {
+	defer p.close()
+	r.vms.Store(vm.Name, p)
+	defer r.vms.Delete(vm.Name)
+	console := &vmConsole{say: func(line string) { r.log.Info("vm console", "vm", vm.Name, "line", line) }}
+	lives, ended := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	follow := func(what, path string, use func(context.Context, net.Conn)) {
+		wg.Go(func() {
+			r.guard(lives, what+" of vm "+vm.Name, func(ctx context.Context) { redial(ctx, path, use) })
+		})
+	}
+	boot := r.layers.fact(fleet.LayerVM, vm.Name, "boot_id")
+	follow("link", rec.Link, func(ctx context.Context, c net.Conn) { r.talk(ctx, c, i, vm, &boot) })
+	follow("console", rec.Console, func(_ context.Context, c net.Conn) { _, _ = io.Copy(console, c) })
+	wg.Go(func() { r.boundOutput(lives, rec.Output) })
+	how, is := p.wait(ctx)
+	ended()
+	wg.Wait()
+	if !is {
+		if r.stopping() {
+			if err := p.kill(); err != nil {
+				r.log.Warn("stop vm", "vm", vm.Name, "cause", err)
+			}
+		}
 		return
 	}
 	r.set(fleet.LayerVM, vm.Name, fleet.LayerDown, fleet.ReasonQEMUExited,
-		fmt.Sprintf("QEMU (process %d) ended after %.0f s: %s; last words: %s", cmd.Process.Pid, time.Since(start).Seconds(), exitText(err), console.tail()),
+		fmt.Sprintf("QEMU (process %d) ended after %.0f s: %s; last words: %s", p.pid, time.Since(rec.Started).Seconds(), how, console.tail()+" "+lastWords(rec.Output)),
 		map[string]string{"boot_id": ""})
+}
+
+// redial uses a connection to a unix socket, and another when it ends, until ctx
+// does.
+func redial(ctx context.Context, path string, use func(context.Context, net.Conn)) {
+	for {
+		if c, err := (&net.Dialer{}).DialContext(ctx, "unix", path); err == nil {
+			stop := context.AfterFunc(ctx, func() { c.Close() })
+			use(ctx, c)
+			stop()
+			c.Close()
+		}
+		if !pause(ctx, 50*time.Millisecond) {
+			return
+		}
+	}
+}
+
+// maxOutputBytes bounds what QEMU says, which lies in memory.
+const maxOutputBytes = 256 << 10
+
+// boundOutput empties a file that grows, which QEMU appends to.
+func (r *resident) boundOutput(ctx context.Context, path string) {
+	for pause(ctx, 5*time.Second) {
+		fi, err := os.Stat(path)
+		if err == nil && fi.Size() > maxOutputBytes {
+			err = os.Truncate(path, 0)
+		}
+		if err != nil {
+			r.log.Warn("output of QEMU", "cause", err)
+		}
+	}
+}
+
+// lastWords is the end of what QEMU said.
+func lastWords(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(clip(string(b), 500))
 }
 
 func exitText(err error) string {
@@ -103,8 +195,10 @@ func exitText(err error) string {
 }
 
 // qemuArgs is the machine: a microvm with nothing in it that the guest does not
-// use. File descriptor 3 is the virtio-serial link, 4 the TAP.
+// use. File descriptor 3 is the TAP; link and console are sockets that a later
+// resident connects to again.
 func (r *resident) qemuArgs(vm images.VM, index int) []string {
+	rec := r.vmRecordOf(index)
 	file := func(a images.Artifact) string { return filepath.Join(r.opt.Dir, "payload", a.Name) }
 	args := []string{
 		"-name", vm.Name,
@@ -113,9 +207,9 @@ func (r *resident) qemuArgs(vm images.VM, index int) []string {
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-sandbox", "on",
 		"-kernel", file(vm.Kernel), "-initrd", file(vm.Initrd),
 		"-append", "console=ttyS0 quiet loglevel=4 reboot=t panic=-1 tsc=reliable no_timer_check random.trust_cpu=on",
-		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-		"-netdev", "tap,id=net0,fd=4", "-device", fmt.Sprintf("virtio-net-device,netdev=net0,mac=52:54:00:64:00:%02x", index),
-		"-device", "virtio-serial-device", "-chardev", "socket,id=link,fd=3",
+		"-chardev", "socket,id=console,server=on,wait=off,path=" + rec.Console, "-serial", "chardev:console",
+		"-netdev", "tap,id=net0,fd=3", "-device", fmt.Sprintf("virtio-net-device,netdev=net0,mac=52:54:00:64:00:%02x", index),
+		"-device", "virtio-serial-device", "-chardev", "socket,id=link,server=on,wait=off,path=" + rec.Link,
 		"-device", "virtserialport,chardev=link,name=" + vmlink.PortName,
 		"-device", "virtio-rng-device",
 	}
@@ -182,7 +276,7 @@ const helloDeadline = 3 * time.Minute
 
 // talk listens to a VM until the link ends. What it says is a claim about
 // itself alone: it may set its own layer and those of its own containers.
-func (r *resident) talk(ctx context.Context, link net.Conn, i int, vm images.VM) {
+func (r *resident) talk(ctx context.Context, link net.Conn, i int, vm images.VM, boot *string) {
 	w, in := vmlink.NewWriter(link), vmlink.NewReader(link)
 	messages := make(chan vmlink.Message)
 	go func() {
@@ -205,7 +299,9 @@ func (r *resident) talk(ctx context.Context, link net.Conn, i int, vm images.VM)
 	}()
 	silence := time.NewTimer(helloDeadline)
 	defer silence.Stop()
-	boot := ""
+	if *boot != "" { // it said hello to an earlier resident
+		silence.Reset(vmlink.HeartbeatLost)
+	}
 	for {
 		select {
 		case m, ok := <-messages:
@@ -213,10 +309,10 @@ func (r *resident) talk(ctx context.Context, link net.Conn, i int, vm images.VM)
 				return
 			}
 			silence.Reset(vmlink.HeartbeatLost)
-			r.hear(w, m, i, vm, &boot)
+			r.hear(w, m, i, vm, boot)
 		case <-silence.C:
 			reason, what := fleet.ReasonVMSilent, fmt.Sprintf("no sign of life for %v", vmlink.HeartbeatLost)
-			if boot == "" {
+			if *boot == "" {
 				reason, what = fleet.ReasonVMNoHello, fmt.Sprintf("no hello within %v of its start", helloDeadline)
 			}
 			r.set(fleet.LayerVM, vm.Name, fleet.LayerDown, reason, what, nil)
@@ -281,121 +377,6 @@ func (r *resident) relay(vm images.VM, l fleet.Layer) {
 		l.Reason, l.Evidence = fleet.ReasonContainerUnclear, clip(fmt.Sprintf("%.200q: %s", l.Reason, l.Evidence), 500)
 	}
 	r.set(fleet.LayerContainer, l.Name, l.State, l.Reason, l.Evidence, facts)
-}
-
-// openTap makes the TAP of a VM, with the host's address on it.
-func openTap(n vmNet) (*os.File, error) {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open /dev/net/tun: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "/dev/net/tun")
-	req, err := unix.NewIfreq(n.tap)
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
-		return nil, errors.Join(fmt.Errorf("create TAP %s: %w", n.tap, err), f.Close())
-	}
-	if err := tapUp(n); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
-func tapUp(n vmNet) error {
-	l, err := netlink.LinkByName(n.tap)
-	if err != nil {
-		return fmt.Errorf("find TAP %s: %w", n.tap, err)
-	}
-	addr, err := netlink.ParseAddr(n.host)
-	if err != nil {
-		return err
-	}
-	if err := netlink.AddrReplace(l, addr); err != nil {
-		return fmt.Errorf("set %s on %s: %w", n.host, n.tap, err)
-	}
-	if err := netlink.LinkSetUp(l); err != nil {
-		return fmt.Errorf("set %s up: %w", n.tap, err)
-	}
-	return nil
-}
-
-// socketPair makes the two ends of a VM's link.
-func socketPair() (ours net.Conn, theirs *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make a socket pair: %w", err)
-	}
-	theirs = os.NewFile(uintptr(fds[1]), "vm link, QEMU's end")
-	f := os.NewFile(uintptr(fds[0]), "vm link, our end")
-	ours, err = net.FileConn(f)
-	f.Close()
-	if err != nil {
-		theirs.Close()
-		return nil, nil, fmt.Errorf("make a socket pair: %w", err)
-	}
-	return ours, theirs, nil
-}
-
-// forward leads a TCP port of the server to a VM until stop is called.
-func forward(ctx context.Context, port uint16, to string) (stop func(), err error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("", strconv.Itoa(int(port))))
-	if err != nil {
-		return nil, fmt.Errorf("lead port %d to %s: %w", port, to, err)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-					return
-				}
-				if !pause(ctx, 100*time.Millisecond) { // out of files, most likely
-					return
-				}
-				continue
-			}
-			wg.Go(func() { relayTCP(ctx, c, to) })
-		}
-	})
-	return func() {
-		cancel()
-		l.Close()
-		wg.Wait()
-	}, nil
-}
-
-// relayTCP carries one connection in both directions; when the VM does not
-// answer, the connection is reset.
-func relayTCP(ctx context.Context, c net.Conn, to string) {
-	defer c.Close()
-	d := net.Dialer{Timeout: 5 * time.Second}
-	v, err := d.DialContext(ctx, "tcp", to)
-	if err != nil {
-		if t, ok := c.(*net.TCPConn); ok {
-			_ = t.SetLinger(0) // a reset says more than an empty answer
-		}
-		return
-	}
-	defer v.Close()
-	defer context.AfterFunc(ctx, func() { c.Close(); v.Close() })()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_, _ = io.Copy(v, c) // either end may hang up at any time
-		if t, ok := v.(*net.TCPConn); ok {
-			_ = t.CloseWrite()
-		}
-	}()
-	_, _ = io.Copy(c, v)
-	if t, ok := c.(*net.TCPConn); ok {
-		_ = t.CloseWrite()
-	}
-	<-done
 }
 
 // vmConsole passes on a VM's console by lines and remembers the last ones.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
 	"testing"
 	"time"
 
@@ -324,4 +325,71 @@ func TestServerKilled(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = b.Close() })
 	onceAndInOrder(t, events(t, b.Conn()), map[string]uint64{"boot-one/agent": uint64(total)})
+}
+
+// TestProgramThatIsKilledTakesUpItsEvents: a second process of the same boot
+// sends what the first had not seen acknowledged, some of which is stored
+// already, and goes on counting above.
+func TestProgramThatIsKilledTakesUpItsEvents(t *testing.T) {
+	s, _ := startBus(t, bus.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	seed, _, err := uplink.NewSeed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var kept []fleet.Event
+	var most []fleet.Event // the journal as it stood when the most was in it
+	cfg := uplink.Config{
+		Role: fleet.RoleResident, BootID: "boot-1", Seed: seed, BootKey: uplink.NewBootKey(),
+		Journal: func(unacked []fleet.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			if kept = unacked; len(kept) > len(most) {
+				most = kept
+			}
+		},
+	}
+	first, err := uplink.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const total = 5
+	for i := range total {
+		say(t, first, fleet.SourceResident, fleet.KindLayer, fleet.Layer{Name: fmt.Sprint(i)})
+	}
+	if _, err := first.Connect(t.Context(), uplink.Target{Bus: s.Trust()}); err != nil {
+		t.Fatal(err)
+	}
+	flush(t, first)
+	first.Close()
+	mu.Lock()
+	if len(kept) != 0 || len(most) != total {
+		t.Errorf("the journal held %d events at most and %d at the end; want %d and 0", len(most), len(kept), total)
+	}
+	// As if it had been killed before any acknowledgement was read: all are
+	// stored, and all are sent again.
+	cfg.Unacked, cfg.FirstSeq = most, uplink.ResumeSeq()
+	mu.Unlock()
+	second, err := uplink.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(second.Close)
+	say(t, second, fleet.SourceResident, fleet.KindLayer, fleet.Layer{Name: "since"})
+	if _, err := second.Connect(t.Context(), uplink.Target{Bus: s.Trust()}); err != nil {
+		t.Fatal(err)
+	}
+	flush(t, second)
+	got := events(t, s.Conn())
+	if len(got) != total+1 {
+		t.Fatalf("%d events are stored; want %d", len(got), total+1)
+	}
+	for i, e := range got[:total] {
+		if e.Seq != uint64(i+1) {
+			t.Errorf("event %d has number %d", i, e.Seq)
+		}
+	}
+	if got[total].Seq < cfg.FirstSeq {
+		t.Errorf("the event since has number %d; want at least %d", got[total].Seq, cfg.FirstSeq)
+	}
 }

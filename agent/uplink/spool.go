@@ -25,6 +25,9 @@ type spool struct {
 	queue []*entry
 	wake  chan struct{}
 	empty []chan struct{}
+	// journal, if set, is told all that waits after each change, and before an
+	// event that was added can be sent.
+	journal func([]fleet.Event)
 }
 
 type entry struct {
@@ -54,11 +57,34 @@ func (s *spool) add(e fleet.Event) (<-chan struct{}, error) {
 	en := &entry{event: e, done: make(chan struct{})}
 	s.queue = append(s.queue, en)
 	s.bytes += cost
+	s.write()
 	select {
 	case s.wake <- struct{}{}:
 	default: // the sender is awake
 	}
 	return en.done, nil
+}
+
+// resume puts in what an earlier process had not seen acknowledged, under the
+// numbers that it had.
+func (s *spool) resume(events []fleet.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range events {
+		s.queue = append(s.queue, &entry{event: e, done: make(chan struct{})})
+		s.bytes += len(e.Data) + eventOverhead
+	}
+}
+
+func (s *spool) write() {
+	if s.journal == nil {
+		return
+	}
+	all := make([]fleet.Event, len(s.queue))
+	for i, en := range s.queue {
+		all[i] = en.event
+	}
+	s.journal(all)
 }
 
 func (s *spool) head() *entry {
@@ -79,6 +105,7 @@ func (s *spool) acked() {
 	s.queue = s.queue[1:]
 	s.bytes -= len(en.event.Data) + eventOverhead
 	close(en.done)
+	s.write()
 	if len(s.queue) == 0 {
 		s.queue = nil
 		for _, c := range s.empty {

@@ -30,6 +30,16 @@ type Config struct {
 	// FirstSeq is the number of the first event; 1 when zero. A program that
 	// speaks for a source for the second time in one boot gives [ResumeSeq].
 	FirstSeq uint64
+	// BootKey is what message IDs are made of, 32 bytes; made when empty. A
+	// program that takes up Unacked must give the key of then.
+	BootKey []byte
+	// Unacked are the events that an earlier process of this boot had not seen
+	// acknowledged; they are sent first, as they were numbered.
+	Unacked []fleet.Event
+	// Journal, if set, is given all that is not acknowledged after each change,
+	// and before a new event is sent: what it keeps is Unacked for the next
+	// process. It must be quick and not call the uplink.
+	Journal func(unacked []fleet.Event)
 	// SpoolBytes bounds what waits for the bus; 4 MiB when zero.
 	SpoolBytes int
 	// Log is for what is retried and repaired; discarded when nil.
@@ -79,12 +89,12 @@ func New(cfg Config) (*Uplink, error) {
 	if cfg.BootID == "" {
 		return nil, errors.New("uplink: no boot ID is given")
 	}
-	u := &Uplink{cfg: cfg, log: cfg.Log, granted: make(chan struct{}, 1), again: make(chan struct{}, 1), bootKey: make([]byte, 32)}
+	u := &Uplink{cfg: cfg, log: cfg.Log, granted: make(chan struct{}, 1), again: make(chan struct{}, 1), bootKey: cfg.BootKey}
 	if u.log == nil {
 		u.log = slog.New(slog.DiscardHandler)
 	}
-	if _, err := rand.Read(u.bootKey); err != nil {
-		return nil, fmt.Errorf("uplink: make boot key: %v", err)
+	if len(u.bootKey) == 0 {
+		u.bootKey = NewBootKey()
 	}
 	if u.cfg.Nonce == "" {
 		u.cfg.Nonce = rand.Text()
@@ -105,9 +115,18 @@ func New(cfg Config) (*Uplink, error) {
 		return nil, fmt.Errorf("uplink: nkey: %v", err)
 	}
 	u.spool = newSpool(max(cfg.FirstSeq, 1), cfg.SpoolBytes)
+	u.spool.resume(cfg.Unacked)
+	u.spool.journal = cfg.Journal
 	u.ctx, u.cancel = context.WithCancel(context.Background())
 	u.wg.Go(u.send)
 	return u, nil
+}
+
+// NewBootKey makes what a boot's message IDs are made of.
+func NewBootKey() []byte {
+	b := make([]byte, 32)
+	rand.Read(b) // never returns an error
+	return b
 }
 
 // ResumeSeq is a first sequence number above all that an earlier process of

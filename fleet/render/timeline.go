@@ -222,7 +222,10 @@ var tellers = map[string]func(fleet.Event) Line{
 	fleet.KindFailed:    tellProblem("failed"),
 	fleet.KindBMCFailed: tellProblem("BMC"),
 	fleet.KindLayer:     tellLayer,
-	fleet.KindFinding:   tellProblem("found"),
+	fleet.KindResumed: func(e fleet.Event) Line {
+		return Line{Text: words("resumed:", read[fleet.StepData](e).Text)}
+	},
+	fleet.KindFinding: tellProblem("found"),
 	fleet.KindRedfish: func(e fleet.Event) Line {
 		d := read[fleet.ReportData](e)
 		return Line{Text: words("read over Redfish:", d.Summary), Seconds: d.Seconds}

@@ -34,17 +34,24 @@ Description=Ingot resident agent
 DefaultDependencies=no
 Conflicts=shutdown.target
 Before=shutdown.target
+StartLimitIntervalSec=0
 
 [Service]
 ExecStart=/usr/bin/ingot-agent resident
 StandardInput=null
 StandardOutput=journal
 StandardError=journal
-KillMode=mixed
+# Virtual machines outlive the resident; the next one takes them up.
+KillMode=process
 TimeoutStopSec=20s
 OOMScoreAdjust=-900
 LimitNOFILE=65536
-Restart=no
+Restart=always
+RestartSec=1s
+RestartSteps=5
+RestartMaxDelaySec=30s
+# Nothing to take up: another try would find nothing either.
+RestartPreventExitStatus=78
 `
 
 // overlay is what stage 1 lays over the hypervisor's root. The resident starts

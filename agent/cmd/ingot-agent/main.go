@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -48,8 +49,14 @@ func main() {
 	if os.Getpid() == 1 {
 		select {} // a first process that ends is a kernel panic
 	}
+	if errors.Is(err, resident.ErrNothing) {
+		os.Exit(exitNothing)
+	}
 	os.Exit(1)
 }
+
+// exitNothing tells systemd not to start the resident again: EX_CONFIG.
+const exitNothing = 78
 
 // role is the first argument, or what the initramfs says this is. The kernel
 // passes words of its cmdline on to init, so a first process looks at the file
