@@ -140,10 +140,12 @@ func open(opt Options, bootID string) (*resident, *uplink.Uplink, error) {
 		return r, link, nil
 	}
 	r.say("resident: %s goes on with stack %s: an earlier resident ended, %d of its events wait", r.handoff.Node, r.handoff.Manifest.Ref(), len(kept.Unacked))
-	err = link.Publish(fleet.SourceResident, fleet.KindResumed, fleet.StepData{
+	if err := link.Publish(fleet.SourceResident, fleet.KindResumed, fleet.StepData{
 		Step: "resident", Text: fmt.Sprintf("an earlier resident ended; process %d goes on with %d virtual machines", os.Getpid(), len(kept.VMs)),
-	})
-	return r, link, err
+	}); err != nil {
+		r.say("bus: %v", err) // the spool is full; what is in it is sent
+	}
+	return r, link, nil
 }
 
 // hostStops says whether systemd takes the server down; when it does not answer
