@@ -35,7 +35,7 @@ func (t *timeline) waits(phase string, err error, pause time.Duration) {
 
 func (t *timeline) refused(phase string, r *refusal) {
 	t.s.say("REFUSED at %s: %s: %v", phase, r.reason, r.err)
-	hint := cmp.Or(r.hint, r.reason.Hint())
+	hint := cmp.Or(r.hint, r.reason.HintFor(t.s.up.Node()))
 	t.s.say("  what to do: %s", hint)
 	t.publish(fleet.KindRefused, fleet.Problem{Reason: r.reason, Hint: hint, Evidence: r.err.Error()})
 	t.s.forget()

@@ -393,7 +393,7 @@ func (c *Control) finding(ctx context.Context, id fleet.NodeID, reason fleet.Rea
 		return
 	}
 	if err == nil {
-		err = c.pub.publish(ctx, id, attempt, fleet.SourceControl, fleet.KindFinding, time.Now(), fleet.NewProblem(reason, evidence))
+		err = c.pub.publish(ctx, id, attempt, fleet.SourceControl, fleet.KindFinding, time.Now(), fleet.Problem{Reason: reason, Hint: reason.HintFor(id), Evidence: evidence})
 	}
 	if err != nil {
 		c.log.Error("finding", "reason", reason, "err", err)

@@ -58,7 +58,7 @@ func extend(s *fleet.Status, now time.Time) {
 
 // blame says why, what to do by the table of reasons, and what was seen.
 func blame(s *fleet.Status, reason fleet.ReasonCode, now time.Time, evidence string) {
-	s.Reason, s.Hint = reason, reason.Hint()
+	s.Reason, s.Hint = reason, reason.HintFor(s.Node)
 	if evidence != "" {
 		note(s, now, evidence)
 	}

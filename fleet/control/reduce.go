@@ -386,7 +386,7 @@ func reduceFinding(s *fleet.Status, e fleet.Event, now time.Time) {
 // blameBy takes over what somebody said was wrong; its own hint goes first.
 func blameBy(s *fleet.Status, d fleet.Problem, now time.Time) {
 	blame(s, d.Reason, now, d.Evidence)
-	if d.Hint != "" {
+	if d.Hint != "" && d.Hint != d.Reason.Hint() {
 		s.Hint = d.Hint
 	}
 }

@@ -244,6 +244,12 @@ func TestNeverSilent(t *testing.T) {
 			if s.Reason != "" && s.Phase == fleet.PhaseFailed && (s.Hint == "" || len(s.Evidence) == 0) {
 				t.Errorf("%s, after input %d: %s has no hint or no evidence", name, i, s.Reason)
 			}
+			if _, known := fleet.Explain(s.Reason); s.Reason != "" && !known {
+				t.Errorf("%s, after input %d: the table of reasons lacks %s", name, i, s.Reason)
+			}
+			if strings.Contains(s.Hint, "NODE") {
+				t.Errorf("%s, after input %d: the hint %q does not name the node", name, i, s.Hint)
+			}
 		}
 	}
 }
