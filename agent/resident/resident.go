@@ -63,18 +63,19 @@ type resident struct {
 	// going down and VMs with it. When it is not, they live on for the next
 	// resident.
 	stopping func() bool
+	// portTrouble is why a VM's ports are not led; written before VMs run.
+	portTrouble map[string]error
 	// qemu and openTap are replaced by tests, which have no KVM.
 	qemu    string
 	openTap func(vmNet) (*os.File, error)
 }
 
-// ErrNothing means that no agent left a handoff and no resident a session: there
-// is nothing to take up, now or later.
-var ErrNothing = errors.New("either no agent started this stack, or this server was left by its resident")
+// ErrNothing means that no handoff and no session can be taken up, now or later:
+// another start would find the same.
+var ErrNothing = errors.New("there is nothing to take up")
 
-// Run is the resident's whole life; it ends when ctx does. Another error means
-// that there is nothing to take up: [ErrNothing], or a handoff or session that
-// is not understood.
+// Run is the resident's whole life; it ends when ctx does. The error is [ErrNothing]
+// when there is no handoff and no session, or one that is not understood.
 func Run(ctx context.Context, opt Options) error {
 	if opt.Say == nil {
 		opt.Say = host.OpenConsole().Say
@@ -88,8 +89,9 @@ func Run(ctx context.Context, opt Options) error {
 	}
 	r, link, err := open(opt, strings.TrimSpace(string(b)))
 	if err != nil {
-		return fmt.Errorf("resident: %w", err)
+		return fmt.Errorf("resident: %w: %w", ErrNothing, err)
 	}
+	defer r.leadPorts(ctx)()
 	if r.modules, err = host.OpenModules(kernelRelease()); err != nil {
 		return fmt.Errorf("resident: %w", err)
 	}

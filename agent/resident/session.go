@@ -76,7 +76,7 @@ func openSession(dir, bootID string) (f *sessionFile, resumed bool, err error) {
 	}
 	h, err := readHandoff(handoff)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, false, fmt.Errorf("read handoff: %s is not there, nor is %s: %w", handoff, f.path, ErrNothing)
+		return nil, false, fmt.Errorf("read handoff: %s is not there, nor is %s: either no agent started this stack, or its resident's session was removed", handoff, f.path)
 	}
 	if err == nil {
 		err = f.update(func(s *session) {

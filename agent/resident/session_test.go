@@ -54,6 +54,7 @@ func standInResident(dir string) {
 	go func() { <-signals; cancel() }()
 	signal.Notify(signals, syscall.SIGTERM)
 	r.set(fleet.LayerHypervisor, "kvm", fleet.LayerUp, "", "", nil)
+	defer r.leadPorts(ctx)()
 	r.runVM(ctx, 0, r.handoff.Manifest.VMs[0])
 	fmt.Println("left")
 }
@@ -373,8 +374,8 @@ func TestPIDOfAnotherIsNotAdopted(t *testing.T) {
 
 func TestSessionThatIsNotUnderstoodIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	if _, _, err := openSession(dir, "b"); !errors.Is(err, ErrNothing) {
-		t.Errorf("an empty folder: %v; want ErrNothing", err)
+	if _, _, err := openSession(dir, "b"); err == nil || !strings.Contains(err.Error(), "no agent started this stack") {
+		t.Errorf("an empty folder: %v; want that no agent started this stack", err)
 	}
 	handoffIn(t, dir)
 	if _, resumed, err := openSession(dir, "b"); err != nil || resumed {
@@ -400,6 +401,22 @@ func TestSessionThatIsNotUnderstoodIsRefused(t *testing.T) {
 		if _, _, err := openSession(dir, "b"); err == nil {
 			t.Errorf("%s: was taken", name)
 		}
+	}
+}
+
+// TestNothingToTakeUpIsFinal: the program's exit status hangs on it, and with it
+// that systemd does not start it for ever.
+func TestNothingToTakeUpIsFinal(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{Dir: dir, Log: slog.New(slog.DiscardHandler), Say: t.Logf}
+	if err := Run(t.Context(), o); !errors.Is(err, ErrNothing) {
+		t.Errorf("Run in an empty folder: %v; want ErrNothing", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "resident.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Run(t.Context(), o); !errors.Is(err, ErrNothing) {
+		t.Errorf("Run with a session cut short: %v; want ErrNothing", err)
 	}
 }
 

@@ -35,13 +35,9 @@ func (r *resident) runVM(ctx context.Context, i int, vm images.VM) {
 		r.set(fleet.LayerVM, vm.Name, fleet.LayerDown, reason, err.Error(), nil)
 	}
 	n := vmNetwork(i)
-	for _, f := range vm.Forwards {
-		stop, err := forward(ctx, f.HostPort, net.JoinHostPort(n.guestIP(), strconv.Itoa(int(f.VMPort))))
-		if err != nil {
-			down(fleet.ReasonVMNetwork, err)
-			return
-		}
-		defer stop()
+	if err := r.portTrouble[vm.Name]; err != nil {
+		down(fleet.ReasonVMNetwork, err)
+		return
 	}
 	rec, known := r.session.vm(vm.Name)
 	if known {

@@ -67,6 +67,28 @@ func tapUp(n vmNet) error {
 	return nil
 }
 
+// leadPorts leads every VM's ports before anything else is done: to a VM that an
+// earlier resident started they are all that its service lacks. stop ends them.
+func (r *resident) leadPorts(ctx context.Context) (stop func()) {
+	var stops []func()
+	r.portTrouble = map[string]error{}
+	for i, vm := range r.handoff.Manifest.VMs {
+		for _, f := range vm.Forwards {
+			s, err := forward(ctx, f.HostPort, net.JoinHostPort(vmNetwork(i).guestIP(), strconv.Itoa(int(f.VMPort))))
+			if err != nil {
+				r.portTrouble[vm.Name] = err
+				continue
+			}
+			stops = append(stops, s)
+		}
+	}
+	return func() {
+		for _, s := range stops {
+			s()
+		}
+	}
+}
+
 // forward leads a TCP port of the server to a VM until stop is called.
 func forward(ctx context.Context, port uint16, to string) (stop func(), err error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("", strconv.Itoa(int(port))))

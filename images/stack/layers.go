@@ -47,9 +47,7 @@ TimeoutStopSec=20s
 OOMScoreAdjust=-900
 LimitNOFILE=65536
 Restart=always
-RestartSec=1s
-RestartSteps=5
-RestartMaxDelaySec=30s
+RestartSec=500ms
 # Nothing to take up: another try would find nothing either.
 RestartPreventExitStatus=78
 `
