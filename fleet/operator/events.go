@@ -115,9 +115,30 @@ func (c *Client) events(ctx context.Context, t Target, follow bool, see func(Rec
 		}
 		return nil
 	}
+	return c.read(ctx, "events of "+t.Name(), subjects, follow, see)
+}
+
+// audited are the kinds of events in which control says who was let in, turned
+// away or thrown out, by whom, and what was refused.
+var audited = []string{fleet.KindApproved, fleet.KindRejected, fleet.KindRevoked, fleet.KindCommand, fleet.KindFinding}
+
+// Audit calls see with what operators said of all servers, with commands that
+// control refused, and with what was tried on the bus and is forbidden. What no
+// server is named in stands under [fleet.ControlNode].
+func (c *Client) Audit(ctx context.Context, follow bool, see func(Record) error) error {
+	var subjects []string
+	for _, kind := range audited {
+		subjects = append(subjects, "ingot.ev.*."+string(fleet.SourceControl)+"."+kind)
+	}
+	return c.read(ctx, "the audit", subjects, follow, see)
+}
+
+// read calls see with the stored events under subjects, and, to follow, with
+// those that come.
+func (c *Client) read(ctx context.Context, what string, subjects []string, follow bool, see func(Record) error) error {
 	cons, err := c.js.OrderedConsumer(ctx, fleet.StreamEvents, jetstream.OrderedConsumerConfig{FilterSubjects: subjects})
 	if err != nil {
-		return c.explain(fmt.Errorf("read events of %s: %w", t.Name(), err))
+		return c.explain(fmt.Errorf("read %s: %w", what, err))
 	}
 	pending := uint64(1)
 	if i, err := cons.Info(ctx); err == nil {
@@ -128,7 +149,7 @@ func (c *Client) events(ctx context.Context, t Target, follow bool, see func(Rec
 	}
 	it, err := cons.Messages()
 	if err != nil {
-		return c.explain(fmt.Errorf("read events of %s: %w", t.Name(), err))
+		return c.explain(fmt.Errorf("read %s: %w", what, err))
 	}
 	defer it.Stop()
 	stop := context.AfterFunc(ctx, it.Stop)
@@ -139,11 +160,11 @@ func (c *Client) events(ctx context.Context, t Target, follow bool, see func(Rec
 			return ctx.Err()
 		}
 		if err != nil {
-			return c.explain(fmt.Errorf("read events of %s: %w", t.Name(), err))
+			return c.explain(fmt.Errorf("read %s: %w", what, err))
 		}
 		meta, err := m.Metadata()
 		if err != nil {
-			return fmt.Errorf("read events of %s: %w", t.Name(), err)
+			return fmt.Errorf("read %s: %w", what, err)
 		}
 		// A node wrote this: what is no event is passed over, as control does.
 		if e, err := fleet.ParseEvent(m.Data()); err == nil {

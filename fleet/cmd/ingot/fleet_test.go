@@ -120,6 +120,9 @@ func TestAgainstARealFleet(t *testing.T) {
 		{"node reject r1u1 --note wrong-rack", exitOK, "rejected"},
 		{"node approve r1u1 --note right-rack -o json", exitOK, `"ok": true`},
 		{"node approve s1", exitOK, "approved"},
+		{"audit", exitOK, "(wrong-rack)"},
+		{"audit", exitOK, "command approve: command-malformed"},
+		{"audit -o json", exitOK, `"kind":"approved"`},
 	} {
 		code, stdout, stderr := try(t, env, strings.Fields(tt.line)...)
 		said := stdout
