@@ -95,7 +95,7 @@ check: lint ## gofmt, vet, staticcheck, house rules, short tests: under two minu
 
 lint: deps
 	@test -z "$$(gofmt -l $(TREES))" || { gofmt -l $(TREES); echo "run: gofmt -w on the files above"; exit 1; }
-	$(GO) vet ./...
+	$(GO) vet ./... $$(find */testdata -name main.go -printf "./%h ")
 	$(GO) tool staticcheck ./...
 
 bench: build image stack ## benchmarks beside the code they measure

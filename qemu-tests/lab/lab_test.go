@@ -391,7 +391,12 @@ func TestServe(t *testing.T) {
 	if err := json.Unmarshal([]byte(get("/machines")), &machines); err != nil || len(machines.Machines) != 2 {
 		t.Fatalf("machines = %+v, %v; want 2", machines, err)
 	}
-	if got, want := machines.Machines[1], (expectedBMC{Address: "10.78.0.12", Redfish: "https://10.78.0.12", IPMI: "10.78.0.12:623"}); got.BMC != want || got.Rack != "r1" || got.Unit != 2 {
+	second := machines.Machines[1]
+	if pin := second.BMC.CAPEM; !strings.Contains(pin, "BEGIN CERTIFICATE") || pin == machines.Machines[0].BMC.CAPEM {
+		t.Errorf("second machine's BMC certificate = %q; want one of its own", pin)
+	}
+	second.BMC.CAPEM = ""
+	if got, want := second, (expectedBMC{Address: "10.78.0.12", Redfish: "https://10.78.0.12", IPMI: "10.78.0.12:623"}); got.BMC != want || got.Rack != "r1" || got.Unit != 2 {
 		t.Errorf("second machine = %+v; want %+v in r1, unit 2", got, want)
 	}
 	if got := get("/bmc"); !strings.Contains(got, "RootService") {

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ingot-metal/ingot/agent/host"
 )
 
@@ -26,7 +28,7 @@ func main() {
 	}, func(err error) {
 		h.Console.Say("END: %v", err)
 		h.Console.Flush(time.Second)
-		h.Console.Say("power off: %v", host.PowerOff())
+		h.Console.Say("power off: %v", unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF))
 	})
 }
 
