@@ -12,10 +12,21 @@ import (
 var order = []fleet.LayerName{fleet.LayerHost, fleet.LayerHypervisor, fleet.LayerVM, fleet.LayerContainer, fleet.LayerService}
 
 func reduceLayer(s *fleet.Status, e fleet.Event, now time.Time) {
-	if l := read[fleet.Layer](e); l.Layer != "" {
-		mergeLayers(s, l)
-		judge(s, now, complete(s.Layers))
+	l := read[fleet.Layer](e)
+	if l.Layer == "" || overtaken(s, l) {
+		return
 	}
+	mergeLayers(s, l)
+	judge(s, now, complete(s.Layers))
+}
+
+// overtaken says whether a heartbeat, which takes a shorter way than an event,
+// has already told a later state of the layer. Both times are of one clock, the
+// resident's. A heartbeat itself always counts: it is the present.
+func overtaken(s *fleet.Status, l fleet.Layer) bool {
+	return slices.ContainsFunc(s.Layers, func(o fleet.Layer) bool {
+		return o.Layer == l.Layer && o.Name == l.Name && l.Since.Before(o.Since) && !l.Since.IsZero()
+	})
 }
 
 func mergeLayers(s *fleet.Status, layers ...fleet.Layer) {

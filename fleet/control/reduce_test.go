@@ -363,3 +363,29 @@ func FuzzParseEnrollRequest(f *testing.F) {
 		}
 	})
 }
+
+// TestLateLayerEvent: a heartbeat that says up overtakes the event that said
+// starting; the node stays running.
+func TestLateLayerEvent(t *testing.T) {
+	begin := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	vm := func(state fleet.LayerState, since time.Duration) fleet.Layer {
+		return fleet.Layer{Layer: fleet.LayerVM, Name: "app", State: state, Since: begin.Add(since)}
+	}
+	s := fleet.Status{Phase: fleet.PhaseStarting, BootID: "b", Attempt: 1, Layers: []fleet.Layer{vm(fleet.LayerStarting, 0)}, Applied: map[string]uint64{}}
+	reduceHeartbeat(&s, fleet.Heartbeat{BootID: "b", Attempt: 1, Source: fleet.SourceResident, Layers: []fleet.Layer{vm(fleet.LayerUp, 2*time.Second)}}, begin)
+	event := func(l fleet.Layer) {
+		raw, err := json.Marshal(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reduceLayer(&s, fleet.Event{Kind: fleet.KindLayer, Data: raw}, begin.Add(3*time.Second))
+	}
+	event(vm(fleet.LayerStarting, time.Second))
+	if s.Phase != fleet.PhaseRunning {
+		t.Errorf("after a late event the phase is %s; want running", s.Phase)
+	}
+	event(vm(fleet.LayerDown, 3*time.Second))
+	if s.Phase != fleet.PhaseDegraded {
+		t.Errorf("after a new event the phase is %s; want degraded", s.Phase)
+	}
+}
