@@ -14,22 +14,11 @@ import (
 type Digest string
 
 // Digest covers what stays from boot to boot: the canonical JSON (keys and
-// parts sorted) without sources, findings, carrier, link speed, the kernel,
-// its drivers, and the names that it gave to ports and drives.
+// parts sorted) without sources, raw texts, findings, the kernel, and what the
+// fields' tags say moves: links, drivers, the names that a kernel gave.
 func (inv Inventory) Digest() Digest {
-	c := inv.clone()
-	c.Findings, c.Kernel = nil, Kernel{}
-	for i := range c.NICs {
-		n := &c.NICs[i]
-		n.Name, n.Driver, n.Carrier, n.LinkMbps = "", "", "", 0
-	}
-	for i := range c.Drives {
-		c.Drives[i].Name = ""
-	}
-	for i := range c.PCI {
-		c.PCI[i].Driver = ""
-	}
-	c.eachSources(func(s *Sources) { *s = nil })
+	c := cloned(inv)
+	c.withoutWhatMoves()
 	c.sort()
 	sum := sha256.Sum256(canonical(c))
 	return Digest("sha256:" + hex.EncodeToString(sum[:]))
@@ -56,42 +45,6 @@ func canonical(v any) []byte {
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n"))
 }
 
-func (inv Inventory) clone() Inventory {
-	inv.CPUs = slices.Clone(inv.CPUs)
-	inv.DIMMs = slices.Clone(inv.DIMMs)
-	inv.DIMMSlots = slices.Clone(inv.DIMMSlots)
-	inv.Drives = slices.Clone(inv.Drives)
-	inv.NICs = slices.Clone(inv.NICs)
-	inv.PCI = slices.Clone(inv.PCI)
-	inv.FRUs = slices.Clone(inv.FRUs)
-	inv.Findings = slices.Clone(inv.Findings)
-	inv.BMC.Addresses = slices.Clone(inv.BMC.Addresses)
-	inv.eachSources(func(s *Sources) { *s = slices.Clone(*s) })
-	return inv
-}
-
-func (inv *Inventory) eachSources(f func(*Sources)) {
-	for _, s := range []*Sources{
-		&inv.System.Sources, &inv.Baseboard.Sources, &inv.Chassis.Sources, &inv.BIOS.Sources,
-		&inv.Memory.Sources, &inv.BMC.Sources, &inv.TPM.Sources, &inv.Kernel.Sources,
-	} {
-		f(s)
-	}
-	each(inv.CPUs, func(p *CPU) { f(&p.Sources) })
-	each(inv.DIMMs, func(p *DIMM) { f(&p.Sources) })
-	each(inv.DIMMSlots, func(p *DIMMSlot) { f(&p.Sources) })
-	each(inv.Drives, func(p *Drive) { f(&p.Sources) })
-	each(inv.NICs, func(p *NIC) { f(&p.Sources) })
-	each(inv.PCI, func(p *PCIDevice) { f(&p.Sources) })
-	each(inv.FRUs, func(p *FRU) { f(&p.Sources) })
-}
-
-func each[T any](s []T, f func(*T)) {
-	for i := range s {
-		f(&s[i])
-	}
-}
-
 // sort puts the parts into an order that does not depend on who was read
 // first, nor on the names that a kernel gives.
 func (inv *Inventory) sort() {
@@ -108,6 +61,33 @@ func (inv *Inventory) sort() {
 		return cmp.Or(cmp.Compare(a.BDF, b.BDF), cmp.Compare(a.MAC, b.MAC), natural(a.Name, b.Name))
 	})
 	slices.SortStableFunc(inv.PCI, func(a, b PCIDevice) int { return cmp.Compare(a.BDF, b.BDF) })
+	slices.SortStableFunc(inv.NUMANodes, func(a, b NUMANode) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortStableFunc(inv.GPUs, func(a, b GPU) int {
+		return cmp.Or(cmp.Compare(a.BDF, b.BDF), natural(a.Slot, b.Slot), natural(a.Name, b.Name), cmp.Compare(a.Serial, b.Serial))
+	})
+	slices.SortStableFunc(inv.Volumes, func(a, b Volume) int { return cmp.Or(natural(a.ID, b.ID), natural(a.Name, b.Name)) })
+	slices.SortStableFunc(inv.StorageControllers, func(a, b StorageController) int {
+		return cmp.Or(cmp.Compare(a.BDF, b.BDF), natural(a.Slot, b.Slot), natural(a.Name, b.Name), cmp.Compare(a.Serial, b.Serial))
+	})
+	slices.SortStableFunc(inv.Enclosures, func(a, b Enclosure) int {
+		return cmp.Or(natural(a.Name, b.Name), cmp.Compare(a.Serial, b.Serial))
+	})
+	slices.SortStableFunc(inv.Adapters, func(a, b Adapter) int {
+		return cmp.Or(cmp.Compare(a.BDF, b.BDF), natural(a.Slot, b.Slot), natural(a.Name, b.Name), cmp.Compare(a.Serial, b.Serial))
+	})
+	slices.SortStableFunc(inv.USB, func(a, b USBDevice) int { return natural(a.Port, b.Port) })
+	slices.SortStableFunc(inv.PSUs, func(a, b PSU) int {
+		return cmp.Or(natural(a.Slot, b.Slot), natural(a.Name, b.Name), cmp.Compare(a.Serial, b.Serial))
+	})
+	slices.SortStableFunc(inv.Fans, func(a, b FanPart) int { return cmp.Or(natural(a.Name, b.Name), natural(a.Slot, b.Slot)) })
+	slices.SortStableFunc(inv.Watchdogs, func(a, b Watchdog) int { return natural(a.Name, b.Name) })
+	slices.SortStableFunc(inv.Firmware, func(a, b Firmware) int {
+		return cmp.Or(natural(a.Name, b.Name), natural(a.ID, b.ID), cmp.Compare(a.Version, b.Version))
+	})
+	slices.SortStableFunc(inv.BootEntries, func(a, b BootEntry) int { return cmp.Or(natural(a.ID, b.ID), natural(a.Name, b.Name)) })
+	slices.SortStableFunc(inv.ChassisParts, func(a, b ChassisPart) int {
+		return cmp.Or(natural(a.Name, b.Name), cmp.Compare(a.Serial, b.Serial))
+	})
 	slices.SortStableFunc(inv.FRUs, func(a, b FRU) int { return cmp.Compare(a.ID, b.ID) })
 	slices.Sort(inv.BMC.Addresses)
 	slices.SortStableFunc(inv.Findings, func(a, b Finding) int {

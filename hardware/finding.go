@@ -36,10 +36,10 @@ const (
 type Finding struct {
 	Code     Code     `json:"code"`
 	Severity Severity `json:"severity"`
-	Part     string   `json:"part,omitempty"`     // "drive nvme0n1", "system"
-	Evidence string   `json:"evidence,omitempty"` // what was seen
-	Hint     string   `json:"hint,omitempty"`     // what to do about it
-	Source   string   `json:"source,omitempty"`   // the reader
+	Part     string   `json:"part,omitempty" clean:"text"`     // "drive nvme0n1", "system"
+	Evidence string   `json:"evidence,omitempty" clean:"text"` // what was seen
+	Hint     string   `json:"hint,omitempty" clean:"text"`     // what to do about it
+	Source   string   `json:"source,omitempty" clean:"word"`   // the reader
 }
 
 // String is one line for a person.

@@ -17,32 +17,53 @@ type Inventory struct {
 	Memory    Memory    `json:"memory,omitzero"`
 	BMC       BMC       `json:"bmc,omitzero"`
 	TPM       TPM       `json:"tpm,omitzero"`
-	Kernel    Kernel    `json:"kernel,omitzero"`
+	Kernel    Kernel    `json:"kernel,omitzero" digest:"-"`
 
-	CPUs      []CPU       `json:"cpus,omitempty"`
-	DIMMs     []DIMM      `json:"dimms,omitempty"`
-	DIMMSlots []DIMMSlot  `json:"dimm_slots,omitempty"`
-	Drives    []Drive     `json:"drives,omitempty"`
-	NICs      []NIC       `json:"nics,omitempty"`
-	PCI       []PCIDevice `json:"pci,omitempty"`
-	FRUs      []FRU       `json:"frus,omitempty"`
-	Findings  []Finding   `json:"findings,omitempty"`
+	CPUs               []CPU               `json:"cpus,omitempty" most:"64"`
+	NUMANodes          []NUMANode          `json:"numa_nodes,omitempty" most:"64"`
+	GPUs               []GPU               `json:"gpus,omitempty" most:"64"`
+	DIMMs              []DIMM              `json:"dimms,omitempty" most:"256"`
+	DIMMSlots          []DIMMSlot          `json:"dimm_slots,omitempty" most:"256"`
+	Drives             []Drive             `json:"drives,omitempty" most:"512"`
+	Volumes            []Volume            `json:"volumes,omitempty" most:"256"`
+	StorageControllers []StorageController `json:"storage_controllers,omitempty" most:"64"`
+	Enclosures         []Enclosure         `json:"enclosures,omitempty" most:"64"`
+	NICs               []NIC               `json:"nics,omitempty" most:"256"`
+	Adapters           []Adapter           `json:"adapters,omitempty" most:"64"`
+	PCI                []PCIDevice         `json:"pci,omitempty" most:"1024"`
+	USB                []USBDevice         `json:"usb,omitempty" most:"128"`
+	PSUs               []PSU               `json:"psus,omitempty" most:"32"`
+	Fans               []FanPart           `json:"fans,omitempty" most:"128"`
+	Watchdogs          []Watchdog          `json:"watchdogs,omitempty" most:"8"`
+	Firmware           []Firmware          `json:"firmware,omitempty" most:"256"`
+	BootEntries        []BootEntry         `json:"boot_entries,omitempty" most:"128"`
+	ChassisParts       []ChassisPart       `json:"chassis_parts,omitempty" most:"64"`
+	FRUs               []FRU               `json:"frus,omitempty" most:"64"`
+	Findings           []Finding           `json:"findings,omitempty" most:"128" digest:"-"`
 }
 
 // Sources names the readers that a part's facts came from, sorted.
 type Sources []string
 
+// Raw keeps, by the JSON name of a fact, what a vendor wrote where cleaning
+// changed it: runs of spaces, control characters. What cleaning dropped
+// altogether was no fact and is not kept.
+type Raw map[string]string
+
 // System is the machine as a whole (SMBIOS type 1).
 type System struct {
-	Manufacturer string  `json:"manufacturer,omitempty"`
-	Model        string  `json:"model,omitempty"`
-	Version      string  `json:"version,omitempty"`
-	Serial       string  `json:"serial,omitempty"`
-	UUID         UUID    `json:"uuid,omitempty"`
-	SKU          string  `json:"sku,omitempty"`
-	Family       string  `json:"family,omitempty"`
-	AssetTag     string  `json:"asset_tag,omitempty"`
-	Sources      Sources `json:"sources,omitempty"`
+	Manufacturer string `json:"manufacturer,omitempty"`
+	Model        string `json:"model,omitempty"`
+	Version      string `json:"version,omitempty"`
+	Serial       string `json:"serial,omitempty" clean:"serial"`
+	UUID         UUID   `json:"uuid,omitempty"`
+	SKU          string `json:"sku,omitempty"`
+	Family       string `json:"family,omitempty"`
+	AssetTag     string `json:"asset_tag,omitempty" clean:"serial"`
+	// OEMSerials are the further numbers of a vendor: service tag, express code.
+	OEMSerials map[string]string `json:"oem_serials,omitempty"`
+	Sources    Sources           `json:"sources,omitempty"`
+	Raw        Raw               `json:"raw,omitempty"`
 }
 
 // Baseboard is the main board (SMBIOS type 2).
@@ -50,9 +71,10 @@ type Baseboard struct {
 	Manufacturer string  `json:"manufacturer,omitempty"`
 	Model        string  `json:"model,omitempty"`
 	Version      string  `json:"version,omitempty"`
-	Serial       string  `json:"serial,omitempty"`
-	AssetTag     string  `json:"asset_tag,omitempty"`
+	Serial       string  `json:"serial,omitempty" clean:"serial"`
+	AssetTag     string  `json:"asset_tag,omitempty" clean:"serial"`
 	Sources      Sources `json:"sources,omitempty"`
+	Raw          Raw     `json:"raw,omitempty"`
 }
 
 // Chassis is the enclosure (SMBIOS type 3).
@@ -60,10 +82,13 @@ type Chassis struct {
 	Manufacturer string  `json:"manufacturer,omitempty"`
 	Model        string  `json:"model,omitempty"`
 	Version      string  `json:"version,omitempty"`
-	Serial       string  `json:"serial,omitempty"`
-	AssetTag     string  `json:"asset_tag,omitempty"`
+	Serial       string  `json:"serial,omitempty" clean:"serial"`
+	AssetTag     string  `json:"asset_tag,omitempty" clean:"serial"`
+	Part         string  `json:"part,omitempty" clean:"serial"`
+	SKU          string  `json:"sku,omitempty"`
 	Type         string  `json:"type,omitempty"`
 	Sources      Sources `json:"sources,omitempty"`
+	Raw          Raw     `json:"raw,omitempty"`
 }
 
 // BootMode is how the firmware started the kernel.
@@ -99,13 +124,27 @@ type BIOS struct {
 	Date       string   `json:"date,omitempty"` // 2006-01-02 where it could be read
 	Mode       BootMode `json:"mode,omitempty"`
 	SecureBoot Switch   `json:"secure_boot,omitempty"`
-	Sources    Sources  `json:"sources,omitempty"`
+	// SetupMode says that Secure Boot takes keys from anybody (UEFI 32.3).
+	SetupMode Switch `json:"setup_mode,omitempty"`
+	// Attributes are the firmware's settings, as the BMC has them.
+	Attributes map[string]string `json:"attributes,omitempty" most:"1024"`
+	Boot       BootOverride      `json:"boot,omitzero"`
+	Sources    Sources           `json:"sources,omitempty"`
+	Raw        Raw               `json:"raw,omitempty"`
+}
+
+// BootOverride is what the BMC will start next instead of the boot order.
+type BootOverride struct {
+	Target  string   `json:"target,omitempty"`  // none, pxe, disk, cd, uefi-http, bios-setup
+	Enabled string   `json:"enabled,omitempty"` // once, continuous, disabled
+	Mode    BootMode `json:"mode,omitempty"`
 }
 
 // Memory is the installed memory: the sum of the DIMMs, or what the BMC's
 // summary says where they are not known.
 type Memory struct {
 	SizeBytes uint64  `json:"size_bytes,omitempty"`
+	ECC       string  `json:"ecc,omitempty"` // none, parity, single-bit, multi-bit, crc (SMBIOS type 16)
 	Sources   Sources `json:"sources,omitempty"`
 }
 
@@ -117,132 +156,71 @@ type BMC struct {
 	IPMIVersion  string   `json:"ipmi_version,omitempty"`
 	GUID         UUID     `json:"guid,omitempty"`
 	MAC          MAC      `json:"mac,omitempty"`
-	Addresses    []string `json:"addresses,omitempty"`
-	Sources      Sources  `json:"sources,omitempty"`
+	Addresses    []string `json:"addresses,omitempty" clean:"word" most:"16"`
+	Serial       string   `json:"serial,omitempty" clean:"serial"`
+	HostName     string   `json:"host_name,omitempty"`
+	Protocol     string   `json:"redfish_version,omitempty"`
+	// PowerRestore is what the server does when mains power comes back:
+	// always-on, always-off, previous.
+	PowerRestore string         `json:"power_restore,omitempty"`
+	Interfaces   []BMCInterface `json:"interfaces,omitempty" most:"16"`
+	Accounts     []BMCAccount   `json:"accounts,omitempty" most:"64"`
+	CipherSuites []int          `json:"cipher_suites,omitempty" most:"32"`
+	VirtualMedia []VirtualMedia `json:"virtual_media,omitempty" most:"16"`
+	Sources      Sources        `json:"sources,omitempty"`
+	Raw          Raw            `json:"raw,omitempty"`
+}
+
+// BMCInterface is one network interface of the BMC, or one LAN channel.
+type BMCInterface struct {
+	Name      string   `json:"name,omitempty"`
+	Channel   int      `json:"channel,omitempty"` // IPMI LAN channel
+	MAC       MAC      `json:"mac,omitempty"`
+	Addresses []string `json:"addresses,omitempty" clean:"word" most:"16"` // with prefix length where known
+	Gateway   string   `json:"gateway,omitempty" clean:"word"`
+	Origin    string   `json:"origin,omitempty"` // dhcp, static, slaac, other
+	VLAN      int      `json:"vlan,omitempty"`
+	Enabled   Switch   `json:"enabled,omitempty"`
+	Host      bool     `json:"host,omitempty"` // leads to the server itself, often over USB
+}
+
+// BMCAccount is one user of the BMC. Its password is never read.
+type BMCAccount struct {
+	ID        string `json:"id,omitempty"`
+	Name      string `json:"name,omitempty" clean:"text"`
+	Privilege string `json:"privilege,omitempty"` // administrator, operator, user, callback, none; or the Redfish role
+	Enabled   Switch `json:"enabled,omitempty"`
+	Locked    bool   `json:"locked,omitempty"`
+}
+
+// VirtualMedia is a drive that the BMC can show to its server.
+type VirtualMedia struct {
+	Name     string   `json:"name,omitempty"`
+	Types    []string `json:"types,omitempty" clean:"word" most:"8"`
+	Inserted Switch   `json:"inserted,omitempty" digest:"-"`
 }
 
 // TPM is the trusted platform module.
 type TPM struct {
-	Version      string  `json:"version,omitempty"` // 1.2 or 2.0
-	Manufacturer string  `json:"manufacturer,omitempty"`
-	Firmware     string  `json:"firmware,omitempty"`
-	Sources      Sources `json:"sources,omitempty"`
+	Version      string `json:"version,omitempty"` // 1.2 or 2.0
+	Manufacturer string `json:"manufacturer,omitempty"`
+	Firmware     string `json:"firmware,omitempty"`
+	// EKCertificate and EKPublic are digests of the endorsement key's
+	// certificate (DER) and public area (TPMT_PUBLIC).
+	EKCertificate Digest   `json:"ek_certificate,omitempty"`
+	EKPublic      Digest   `json:"ek_public,omitempty"`
+	PCRBanks      []string `json:"pcr_banks,omitempty" clean:"word" most:"8"` // sha1, sha256, sha384
+	Sources       Sources  `json:"sources,omitempty"`
+	Raw           Raw      `json:"raw,omitempty"`
 }
 
 // Kernel is the kernel that the readers ran under; not a part of the server,
 // and not in the digest.
 type Kernel struct {
-	Release string  `json:"release,omitempty"`
-	Arch    string  `json:"arch,omitempty"` // as GOARCH: amd64, arm64
-	Sources Sources `json:"sources,omitempty"`
-}
-
-// CPU is one populated socket (SMBIOS type 4).
-type CPU struct {
-	Socket       string  `json:"socket,omitempty"`
-	Manufacturer string  `json:"manufacturer,omitempty"`
-	Model        string  `json:"model,omitempty"`
-	Serial       string  `json:"serial,omitempty"`
-	Cores        int     `json:"cores,omitempty"`
-	Threads      int     `json:"threads,omitempty"`
-	MaxMHz       int     `json:"max_mhz,omitempty"`
-	Sources      Sources `json:"sources,omitempty"`
-}
-
-// DIMM is a populated memory device (SMBIOS type 17, DSP0134 7.18).
-type DIMM struct {
-	Slot         string  `json:"slot,omitempty"`
-	SizeBytes    uint64  `json:"size_bytes,omitempty"`
-	Serial       string  `json:"serial,omitempty"`
-	Manufacturer string  `json:"manufacturer,omitempty"`
-	Part         string  `json:"part,omitempty"`
-	SpeedMTs     int     `json:"speed_mts,omitempty"`
-	Type         string  `json:"type,omitempty"` // DDR4, DDR5
-	Sources      Sources `json:"sources,omitempty"`
-}
-
-// DIMMSlot is a place for a DIMM.
-type DIMMSlot struct {
-	Name      string  `json:"name"`
-	Populated bool    `json:"populated"`
-	Sources   Sources `json:"sources,omitempty"`
-}
-
-// Transport is how a drive is attached.
-type Transport string
-
-// The transports.
-const (
-	TransportNVMe   Transport = "nvme"
-	TransportSATA   Transport = "sata"
-	TransportSAS    Transport = "sas"
-	TransportSCSI   Transport = "scsi"
-	TransportVirtio Transport = "virtio"
-	TransportUSB    Transport = "usb"
-	TransportMMC    Transport = "mmc"
-)
-
-// Drive is one whole block device.
-type Drive struct {
-	Name       string    `json:"name,omitempty"` // the kernel's name, which moves between boots
-	Model      string    `json:"model,omitempty"`
-	Serial     string    `json:"serial,omitempty"`
-	Vendor     string    `json:"vendor,omitempty"`
-	SizeBytes  uint64    `json:"size_bytes,omitempty"`
-	Transport  Transport `json:"transport,omitempty"`
-	Firmware   string    `json:"firmware,omitempty"`
-	WWN        string    `json:"wwn,omitempty"`
-	Rotational bool      `json:"rotational,omitempty"`
-	BDF        BDF       `json:"bdf,omitempty"` // of the controller
-	Slot       string    `json:"slot,omitempty"`
-	Sources    Sources   `json:"sources,omitempty"`
-}
-
-// NIC is one network port.
-type NIC struct {
-	Name    string `json:"name,omitempty"` // the kernel's name, which moves between boots
-	MAC     MAC    `json:"mac,omitempty"`  // permanent
-	Driver  string `json:"driver,omitempty"`
-	Bus     string `json:"bus,omitempty"` // pci, usb, platform
-	BDF     BDF    `json:"bdf,omitempty"`
-	Adapter string `json:"adapter,omitempty"`
-	Slot    string `json:"slot,omitempty"`
-	// Carrier and LinkMbps are as they were at the time of reading. They are
-	// no part of the digest.
-	Carrier  Switch  `json:"carrier,omitempty"`
-	LinkMbps int     `json:"link_mbps,omitempty"`
-	Sources  Sources `json:"sources,omitempty"`
-}
-
-// PCIDevice is one function on the PCI bus. IDs are four hexadecimal digits,
-// the class is six (class, subclass, programming interface).
-type PCIDevice struct {
-	BDF       BDF     `json:"bdf"`
-	VendorID  string  `json:"vendor_id,omitempty"`
-	DeviceID  string  `json:"device_id,omitempty"`
-	Vendor    string  `json:"vendor,omitempty"`
-	Device    string  `json:"device,omitempty"`
-	Class     string  `json:"class,omitempty"`
-	ClassName string  `json:"class_name,omitempty"`
-	Driver    string  `json:"driver,omitempty"`
-	Sources   Sources `json:"sources,omitempty"`
-}
-
-// FRU is what one FRU device says (IPMI Platform Management FRU Information
-// Storage Definition 1.0).
-type FRU struct {
-	ID                  int     `json:"id"`
-	ChassisPart         string  `json:"chassis_part,omitempty"`
-	ChassisSerial       string  `json:"chassis_serial,omitempty"`
-	BoardManufacturer   string  `json:"board_manufacturer,omitempty"`
-	BoardProduct        string  `json:"board_product,omitempty"`
-	BoardSerial         string  `json:"board_serial,omitempty"`
-	BoardPart           string  `json:"board_part,omitempty"`
-	ProductManufacturer string  `json:"product_manufacturer,omitempty"`
-	ProductName         string  `json:"product_name,omitempty"`
-	ProductPart         string  `json:"product_part,omitempty"`
-	ProductVersion      string  `json:"product_version,omitempty"`
-	ProductSerial       string  `json:"product_serial,omitempty"`
-	AssetTag            string  `json:"asset_tag,omitempty"`
-	Sources             Sources `json:"sources,omitempty"`
+	Release string `json:"release,omitempty"`
+	Arch    string `json:"arch,omitempty"` // as GOARCH: amd64, arm64
+	Cmdline string `json:"cmdline,omitempty" clean:"text"`
+	// ClockOffsetSeconds is the server's clock less the boot server's.
+	ClockOffsetSeconds float64 `json:"clock_offset_seconds,omitempty"`
+	Sources            Sources `json:"sources,omitempty"`
 }

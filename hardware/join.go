@@ -2,6 +2,7 @@ package hardware
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 )
 
@@ -12,8 +13,9 @@ func Join(inband, bmc Inventory) Inventory {
 	out := Fill(inband, bmc)
 	out.Findings = append(out.Findings, bmc.Findings...)
 	out.Findings = append(out.Findings, disagreements(inband, bmc)...)
-	joinNICs(&out, bmc.NICs)
-	joinDrives(&out, bmc.Drives)
+	more := cloned(bmc)
+	joinParts(&out.NICs, more.NICs, func(a, b NIC) bool { return b.MAC != "" && a.MAC == b.MAC })
+	joinParts(&out.Drives, more.Drives, func(a, b Drive) bool { return b.Serial != "" && a.Serial == b.Serial })
 	out.Normalize()
 	return out
 }
@@ -22,98 +24,47 @@ func Join(inband, bmc Inventory) Inventory {
 // parts are taken only where the first has none; drives, NICs and findings
 // are left to [Join]. A source is named where it added or agrees.
 func Fill(first, second Inventory) Inventory {
-	out, b := first.clone(), second.clone()
-	s, t := &out.System, b.System
-	fillParts(&s.Sources, t.Sources, fill(&s.Manufacturer, t.Manufacturer), fill(&s.Model, t.Model),
-		fill(&s.Version, t.Version), fill(&s.Serial, t.Serial), fill(&s.UUID, t.UUID), fill(&s.SKU, t.SKU),
-		fill(&s.Family, t.Family), fill(&s.AssetTag, t.AssetTag))
-	bb, c := &out.Baseboard, b.Baseboard
-	fillParts(&bb.Sources, c.Sources, fill(&bb.Manufacturer, c.Manufacturer), fill(&bb.Model, c.Model),
-		fill(&bb.Version, c.Version), fill(&bb.Serial, c.Serial), fill(&bb.AssetTag, c.AssetTag))
-	ch, d := &out.Chassis, b.Chassis
-	fillParts(&ch.Sources, d.Sources, fill(&ch.Manufacturer, d.Manufacturer), fill(&ch.Model, d.Model),
-		fill(&ch.Version, d.Version), fill(&ch.Serial, d.Serial), fill(&ch.AssetTag, d.AssetTag), fill(&ch.Type, d.Type))
-	bi, e := &out.BIOS, b.BIOS
-	fillParts(&bi.Sources, e.Sources, fill(&bi.Vendor, e.Vendor), fill(&bi.Version, e.Version), fill(&bi.Date, e.Date),
-		fill(&bi.Mode, e.Mode), fill(&bi.SecureBoot, e.SecureBoot))
-	fillParts(&out.Memory.Sources, b.Memory.Sources, fill(&out.Memory.SizeBytes, b.Memory.SizeBytes))
-	m, f := &out.BMC, b.BMC
-	fillParts(&m.Sources, f.Sources, fill(&m.Manufacturer, f.Manufacturer), fill(&m.Model, f.Model),
-		fill(&m.Firmware, f.Firmware), fill(&m.IPMIVersion, f.IPMIVersion), fill(&m.GUID, f.GUID), fill(&m.MAC, f.MAC),
-		fillList(&m.Addresses, f.Addresses))
-	tp, g := &out.TPM, b.TPM
-	fillParts(&tp.Sources, g.Sources, fill(&tp.Version, g.Version), fill(&tp.Manufacturer, g.Manufacturer), fill(&tp.Firmware, g.Firmware))
-
-	fillList(&out.CPUs, b.CPUs)
-	fillList(&out.DIMMs, b.DIMMs)
-	fillList(&out.DIMMSlots, b.DIMMSlots)
-	fillList(&out.PCI, b.PCI)
-	fillList(&out.FRUs, b.FRUs)
-	fillParts(&out.Kernel.Sources, b.Kernel.Sources, fill(&out.Kernel.Release, b.Kernel.Release), fill(&out.Kernel.Arch, b.Kernel.Arch))
+	out, more := cloned(first), cloned(second)
+	to, from := reflect.ValueOf(&out).Elem(), reflect.ValueOf(&more).Elem()
+	for i := range to.NumField() {
+		switch to.Field(i).Interface().(type) {
+		case []Drive, []NIC, []Finding:
+			continue
+		}
+		switch to.Field(i).Kind() {
+		case reflect.Struct:
+			fillStruct(to.Field(i), from.Field(i))
+		case reflect.Slice:
+			if to.Field(i).Len() == 0 {
+				to.Field(i).Set(from.Field(i))
+			}
+		}
+	}
 	return out
 }
 
-// fill sets what is absent. It reports whether the two agree or it was filled:
-// whether the other source stands behind the fact.
-func fill[T comparable](to *T, from T) bool {
-	var zero T
-	if *to == zero {
-		*to = from
-	}
-	return from != zero && *to == from
-}
-
-func fillList[T any](to *[]T, from []T) bool {
-	if len(*to) > 0 || len(from) == 0 {
-		return false
-	}
-	*to = from
-	return true
-}
-
-func fillParts(to *Sources, from Sources, stands ...bool) {
-	for _, ok := range stands {
-		if ok {
-			*to = append(*to, from...)
-			return
+// Append puts partial records of one view together: single parts by the rule
+// of [Fill], lists one after the other.
+func Append(first, second Inventory) Inventory {
+	out := Fill(first, second)
+	to, a, b := reflect.ValueOf(&out).Elem(), reflect.ValueOf(first), reflect.ValueOf(second)
+	for i := range to.NumField() {
+		if to.Field(i).Kind() == reflect.Slice {
+			to.Field(i).Set(reflect.AppendSlice(reflect.AppendSlice(reflect.MakeSlice(a.Field(i).Type(), 0, 0), a.Field(i)), b.Field(i)))
 		}
 	}
+	return out
 }
 
-// joinNICs adds to each port what the BMC knows of the same MAC, and the
-// ports that only the BMC sees.
-func joinNICs(out *Inventory, from []NIC) {
-	for _, n := range from {
-		i := indexBy(out.NICs, func(o NIC) bool { return n.MAC != "" && o.MAC == n.MAC })
-		if i < 0 {
-			out.NICs = append(out.NICs, n)
-			continue
+// joinParts adds to each part what another view knows of the same one, and
+// the parts that only that view has.
+func joinParts[T any](out *[]T, from []T, same func(a, b T) bool) {
+	for _, p := range from {
+		if i := indexBy(*out, func(o T) bool { return same(o, p) }); i >= 0 {
+			fillPart(&(*out)[i], p)
+		} else {
+			*out = append(*out, p)
 		}
-		o := &out.NICs[i]
-		o.Sources = append(o.Sources, n.Sources...)
-		fill(&o.Adapter, n.Adapter)
-		fill(&o.Slot, n.Slot)
-		fill(&o.LinkMbps, n.LinkMbps)
-		fill(&o.Carrier, n.Carrier)
-	}
-}
-
-func joinDrives(out *Inventory, from []Drive) {
-	for _, n := range from {
-		i := indexBy(out.Drives, func(o Drive) bool { return n.Serial != "" && o.Serial == n.Serial })
-		if i < 0 {
-			out.Drives = append(out.Drives, n)
-			continue
-		}
-		o := &out.Drives[i]
-		o.Sources = append(o.Sources, n.Sources...)
-		fill(&o.Model, n.Model)
-		fill(&o.Vendor, n.Vendor)
-		fill(&o.SizeBytes, n.SizeBytes)
-		fill(&o.Transport, n.Transport)
-		fill(&o.Firmware, n.Firmware)
-		fill(&o.WWN, n.WWN)
-		fill(&o.Slot, n.Slot)
 	}
 }
 

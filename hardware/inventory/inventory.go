@@ -22,28 +22,36 @@ import (
 	"github.com/ingot-metal/ingot/hardware/sysfs"
 )
 
-// Reader reads one source. Its inventory is partial: the parts that the
-// source knows.
+// Reader reads one source. Its view is partial: the parts that the source
+// knows.
 type Reader struct {
 	Name     string
 	Deadline time.Duration
-	Read     func(context.Context, sysfs.Root) (hardware.Inventory, error)
+	Read     func(context.Context, sysfs.Root) (hardware.View, error)
+}
+
+// facts makes a reader of one that reads nothing that moves.
+func facts(read func(context.Context, sysfs.Root) (hardware.Inventory, error)) func(context.Context, sysfs.Root) (hardware.View, error) {
+	return func(ctx context.Context, root sysfs.Root) (hardware.View, error) {
+		inv, err := read(ctx, root)
+		return hardware.View{Inventory: inv}, err
+	}
 }
 
 // Readers is the table. Where two know the same fact the earlier one stands.
 // The deadlines are many times what a reader takes under emulation.
 func Readers() []Reader {
 	return []Reader{
-		{smbios.Source, 5 * time.Second, smbios.Read},
-		{"firmware", 2 * time.Second, firmware},
-		{"cpu", 2 * time.Second, cpus},
-		{"memory", 2 * time.Second, memory},
-		{"kernel", 2 * time.Second, kernel},
-		{"tpm", 2 * time.Second, tpm},
-		{pci.Source, 10 * time.Second, pci.Read},
-		{nic.Source, 5 * time.Second, nic.Read},
-		{storage.Source, 10 * time.Second, storage.Read},
-		{ipmi.Source, 12 * time.Second, ipmi.Read},
+		{smbios.Source, 5 * time.Second, facts(smbios.Read)},
+		{"firmware", 2 * time.Second, facts(firmware)},
+		{"cpu", 2 * time.Second, facts(cpus)},
+		{"memory", 2 * time.Second, facts(memory)},
+		{"kernel", 2 * time.Second, facts(kernel)},
+		{"tpm", 2 * time.Second, facts(tpm)},
+		{pci.Source, 10 * time.Second, facts(pci.Read)},
+		{nic.Source, 5 * time.Second, facts(nic.Read)},
+		{storage.Source, 10 * time.Second, facts(storage.Read)},
+		{ipmi.Source, 12 * time.Second, facts(ipmi.Read)},
 	}
 }
 
@@ -85,7 +93,8 @@ func Run(ctx context.Context, root string, readers []Reader) Result {
 	for i, r := range readers {
 		a := wait(ctx, answers[i], r, begin)
 		res.Readers[i] = Duration{Reader: r.Name, Took: a.took}
-		merge(&res.Inventory, a.part)
+		merge(&res.Inventory, a.view.Inventory)
+		res.Readings.Add(a.view.Readings)
 		if a.err != nil {
 			res.Readers[i].Err = a.err.Error()
 			res.Inventory.Findings = append(res.Inventory.Findings, failure(r, a))
@@ -93,13 +102,14 @@ func Run(ctx context.Context, root string, readers []Reader) Result {
 	}
 	nameAdapters(&res.Inventory)
 	res.Inventory.Normalize()
-	res.Readings = readings(res.Inventory)
+	res.Readings.Add(moving(res.Inventory))
+	res.Readings.Normalize()
 	res.Took = time.Since(begin)
 	return res
 }
 
 type answer struct {
-	part  hardware.Inventory
+	view  hardware.View
 	took  time.Duration
 	err   error
 	panic bool
@@ -116,7 +126,7 @@ func call(ctx context.Context, r Reader, root sysfs.Root) (a answer) {
 		}
 		a.took = time.Since(begin)
 	}()
-	a.part, a.err = r.Read(ctx, root)
+	a.view, a.err = r.Read(ctx, root)
 	return a
 }
 
@@ -182,9 +192,9 @@ func nameAdapters(inv *hardware.Inventory) {
 	}
 }
 
-// readings are what moves, as seen from the inside: whoever reads is on.
-func readings(inv hardware.Inventory) hardware.Readings {
-	r := hardware.Readings{Schema: hardware.ReadingsSchema, PowerState: hardware.PowerOn}
+// moving is what moves of the parts themselves: whoever reads is on.
+func moving(inv hardware.Inventory) hardware.Readings {
+	r := hardware.Readings{PowerState: hardware.PowerOn}
 	for _, n := range inv.NICs {
 		if n.MAC != "" && n.Carrier != "" {
 			r.Links = append(r.Links, hardware.Link{MAC: n.MAC, Carrier: n.Carrier, LinkMbps: n.LinkMbps})
@@ -198,16 +208,8 @@ func readings(inv hardware.Inventory) hardware.Readings {
 // on CPUs completes the first.
 func merge(inv *hardware.Inventory, part hardware.Inventory) {
 	cpus := mergeCPUs(inv.CPUs, part.CPUs)
-	lists := *inv
-	*inv = hardware.Fill(*inv, part)
+	*inv = hardware.Append(*inv, part)
 	inv.CPUs = cpus
-	inv.DIMMs = append(lists.DIMMs, part.DIMMs...)
-	inv.DIMMSlots = append(lists.DIMMSlots, part.DIMMSlots...)
-	inv.Drives = append(lists.Drives, part.Drives...)
-	inv.NICs = append(lists.NICs, part.NICs...)
-	inv.PCI = append(lists.PCI, part.PCI...)
-	inv.FRUs = append(lists.FRUs, part.FRUs...)
-	inv.Findings = append(lists.Findings, part.Findings...)
 }
 
 // mergeCPUs joins sockets by order. The model that the CPU itself tells the

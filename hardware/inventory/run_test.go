@@ -23,21 +23,21 @@ func TestReadersThatFail(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
 		readers := []Reader{
-			{"hangs", 2 * time.Second, func(context.Context, sysfs.Root) (hardware.Inventory, error) {
+			{"hangs", 2 * time.Second, facts(func(context.Context, sysfs.Root) (hardware.Inventory, error) {
 				<-release
 				return hardware.Inventory{System: hardware.System{Serial: "late"}}, nil
-			}},
-			{"panics", time.Second, func(context.Context, sysfs.Root) (hardware.Inventory, error) {
+			})},
+			{"panics", time.Second, facts(func(context.Context, sysfs.Root) (hardware.Inventory, error) {
 				return inv, errors.New(inv.DIMMs[3].Slot)
-			}},
-			{"errs", time.Second, func(context.Context, sysfs.Root) (hardware.Inventory, error) {
+			})},
+			{"errs", time.Second, facts(func(context.Context, sysfs.Root) (hardware.Inventory, error) {
 				return hardware.Inventory{Chassis: hardware.Chassis{Serial: "half"}}, errors.New("read X: no")
-			}},
-			{"heeds", time.Second, func(ctx context.Context, _ sysfs.Root) (hardware.Inventory, error) {
+			})},
+			{"heeds", time.Second, facts(func(ctx context.Context, _ sysfs.Root) (hardware.Inventory, error) {
 				<-ctx.Done()
 				return inv, ctx.Err()
-			}},
-			{"good", time.Second, serial},
+			})},
+			{"good", time.Second, facts(serial)},
 		}
 		res := Run(t.Context(), "/nowhere", readers)
 		if res.Took > 2*time.Second+100*time.Millisecond {
@@ -78,11 +78,11 @@ func TestCancelledRunReturns(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		res := Run(ctx, "/nowhere", []Reader{
-			{"good", time.Second, serial},
-			{"hangs", time.Hour, func(context.Context, sysfs.Root) (hardware.Inventory, error) {
+			{"good", time.Second, facts(serial)},
+			{"hangs", time.Hour, facts(func(context.Context, sysfs.Root) (hardware.Inventory, error) {
 				<-release
 				return hardware.Inventory{}, nil
-			}},
+			})},
 		})
 		if res.Took > 2*time.Second || res.Inventory.System.Serial != "S1" || len(res.Inventory.Findings) != 1 {
 			t.Errorf("Run = %v, %+v", res.Took, res.Inventory)
