@@ -1,0 +1,97 @@
+package hardware
+
+import (
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// rack is a server with two of many kinds of parts.
+func rack() Inventory {
+	return Inventory{
+		System: System{Serial: "X1"}, BIOS: BIOS{Version: "1.0", Attributes: map[string]string{"BootMode": "Uefi", "HT": "On"}},
+		Memory: Memory{SizeBytes: 32 << 30},
+		CPUs:   []CPU{{Socket: "CPU0", Cores: 32, Flags: []string{"sse", "avx"}}},
+		DIMMs: []DIMM{{Slot: "A1", Serial: "D1", SizeBytes: 16 << 30, ConfiguredMTs: 3200},
+			{Slot: "B1", Serial: "D2", SizeBytes: 16 << 30, ConfiguredMTs: 3200}},
+		Drives: []Drive{{Name: "nvme0n1", Serial: "S1", Slot: "Bay 0", Firmware: "F1"}, {Name: "sda", Serial: "S2", Slot: "Bay 1"}},
+		NICs:   []NIC{{MAC: "52:54:00:00:00:01", BDF: "0000:01:00.0", Carrier: Enabled, LinkMbps: 25000}},
+		PSUs:   []PSU{{Name: "PSU 1", Serial: "P1"}, {Name: "PSU 2", Serial: "P2"}},
+		PCI: []PCIDevice{{BDF: "0000:01:00.0", Class: "020000", Link: PCIeLink{SpeedGTs: 16, Width: 8, MaxSpeedGTs: 16, MaxWidth: 8}},
+			{BDF: "0000:41:00.0", Class: "030200", Link: PCIeLink{SpeedGTs: 32, Width: 16}}},
+	}
+}
+
+func TestDiff(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Inventory)
+		want   []Change
+	}{
+		{"nothing", func(*Inventory) {}, nil},
+		{"what moves", func(i *Inventory) {
+			i.Drives[0].Name, i.NICs[0].Carrier, i.NICs[0].LinkMbps, i.Kernel.Release = "nvme1n1", Disabled, 0, "7"
+			i.PCI[1].Link.SpeedGTs = 2.5 // a GPU without work
+			slices.Reverse(i.DIMMs)
+		}, nil},
+		{"a fact no longer known", func(i *Inventory) { i.System.Serial, i.PSUs, i.BIOS.Attributes = "", nil, nil }, nil},
+		{"a DIMM gone", func(i *Inventory) { i.DIMMs = i.DIMMs[:1]; i.Memory.SizeBytes = 16 << 30 }, []Change{
+			{Degraded, "memory", "size_bytes", "32.0 GiB", "16.0 GiB"},
+			{Kind: Gone, Part: "dimm B1", Was: "16.0 GiB serial D2"}}},
+		{"a DIMM replaced", func(i *Inventory) { i.DIMMs[1].Serial = "D9" }, []Change{
+			{Kind: Gone, Part: "dimm B1", Was: "16.0 GiB serial D2"}, {Kind: New, Part: "dimm B1", Now: "16.0 GiB serial D9"}}},
+		{"DIMMs swapped", func(i *Inventory) { i.DIMMs[0].Slot, i.DIMMs[1].Slot = "B1", "A1" }, []Change{
+			{Moved, "dimm B1", "", "A1", "B1"}, {Moved, "dimm A1", "", "B1", "A1"}}},
+		{"a slower DIMM", func(i *Inventory) { i.DIMMs[0].ConfiguredMTs = 2400 }, []Change{{Degraded, "dimm A1", "configured_mts", "3200", "2400"}}},
+		{"a drive more", func(i *Inventory) { i.Drives = append(i.Drives, Drive{Serial: "S3", Slot: "Bay 2", Model: "Y"}) }, []Change{
+			{Kind: New, Part: "drive Bay 2", Now: "Y serial S3"}}},
+		{"firmware", func(i *Inventory) { i.Drives[0].Firmware = "F2"; i.BIOS.Version = "1.1"; i.BIOS.Attributes["HT"] = "Off" }, []Change{
+			{Changed, "bios", "version", "1.0", "1.1"}, {Changed, "bios", "attributes.HT", "On", "Off"}, {Changed, "drive Bay 0", "firmware", "F1", "F2"}}},
+		{"a link that came down", func(i *Inventory) { i.NICs[0].LinkMbps = 1000; i.PCI[0].Link.Width = 4 }, []Change{
+			{Degraded, "nic 0000:01:00.0", "link_mbps", "25000", "1000"}, {Degraded, "pci 0000:01:00.0", "link.width", "8", "4"}}},
+		{"a flag", func(i *Inventory) { i.CPUs[0].Flags = []string{"sse", "amx"} }, []Change{{Changed, "cpu CPU0", "flags", "avx", "amx"}}},
+		{"all drives gone", func(i *Inventory) { i.Drives = nil }, []Change{
+			{Kind: Gone, Part: "drive Bay 0", Was: "serial S1"}, {Kind: Gone, Part: "drive Bay 1", Was: "serial S2"}}},
+	} {
+		now := rack()
+		c.change(&now)
+		if d := cmp.Diff(c.want, Diff(rack(), now)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, d)
+		}
+	}
+}
+
+func TestShrinks(t *testing.T) {
+	for kind, want := range map[ChangeKind]bool{Gone: true, Degraded: true, New: false, Moved: false, Changed: false} {
+		if got := (Change{Kind: kind}).Shrinks(); got != want {
+			t.Errorf("%s shrinks = %v; want %v", kind, got, want)
+		}
+	}
+}
+
+// TestDiffKnowsEveryList fails when a list of parts is added to the record
+// and not to the diff.
+func TestDiffKnowsEveryList(t *testing.T) {
+	record := reflect.TypeFor[Inventory]()
+	for i := range record.NumField() {
+		f := record.Field(i)
+		known := slices.ContainsFunc(kinds, func(k kind) bool { return k.field == f.Name })
+		if f.Type.Kind() == reflect.Slice && f.Name != "Findings" && f.Name != "DIMMSlots" && !known {
+			t.Errorf("Diff does not look at %s", f.Name)
+		}
+	}
+	for _, k := range kinds {
+		f, _ := record.FieldByName(k.field)
+		for _, name := range slices.Concat(k.serials, k.places, k.what) {
+			if _, ok := f.Type.Elem().FieldByName(name); !ok {
+				t.Errorf("%s has no field %s", k.field, name)
+			}
+		}
+	}
+	one, other := whole[Inventory](2, plain), whole[Inventory](2, plain)
+	if d := Diff(one, other); d != nil {
+		t.Errorf("Diff of a whole record with itself = %v", d)
+	}
+}
