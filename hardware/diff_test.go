@@ -47,7 +47,11 @@ func TestDiff(t *testing.T) {
 		{"a slower DIMM", func(i *Inventory) { i.DIMMs[0].ConfiguredMTs = 2400 }, []Change{{Degraded, "dimm A1", "configured_mts", "3200", "2400"}}},
 		{"a drive more", func(i *Inventory) { i.Drives = append(i.Drives, Drive{Serial: "S3", Slot: "Bay 2", Model: "Y"}) }, []Change{
 			{Kind: New, Part: "drive Bay 2", Now: "Y serial S3"}}},
-		{"firmware", func(i *Inventory) { i.Drives[0].Firmware = "F2"; i.BIOS.Version = "1.1"; i.BIOS.Attributes["HT"] = "Off" }, []Change{
+		{"firmware", func(i *Inventory) {
+			i.Drives[0].Firmware = "F2"
+			i.BIOS.Version = "1.1"
+			i.BIOS.Attributes["HT"] = "Off"
+		}, []Change{
 			{Changed, "bios", "version", "1.0", "1.1"}, {Changed, "bios", "attributes.HT", "On", "Off"}, {Changed, "drive Bay 0", "firmware", "F1", "F2"}}},
 		{"a link that came down", func(i *Inventory) { i.NICs[0].LinkMbps = 1000; i.PCI[0].Link.Width = 4 }, []Change{
 			{Degraded, "nic 0000:01:00.0", "link_mbps", "25000", "1000"}, {Degraded, "pci 0000:01:00.0", "link.width", "8", "4"}}},

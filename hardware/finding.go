@@ -30,6 +30,8 @@ const (
 	CodeMemoryDisagrees    Code = "memory-disagrees"    // sizes differ
 	CodeDIMMsDisagree      Code = "dimms-disagree"      // counts differ
 	CodeModelDisagrees     Code = "model-disagrees"     // another model
+	CodeSKUDiffers         Code = "sku-differs"         // not what the bill of materials says
+	CodeBaselineDiffers    Code = "baseline-differs"    // not what an operator accepted
 )
 
 // Finding is something that a reader noticed.
