@@ -259,5 +259,9 @@ func inventoryReasons() []Reason {
 			"look at the BMC's log for the DIMM, and reseat or replace it", "both counts in the finding"),
 		finding(hardware.CodeModelDisagrees, "The server and its BMC name different models.", "names that differ in spelling, or another server's BMC",
 			"nothing, when the serials agree", "both models in the finding"),
+		finding(hardware.CodeSKUDiffers, "The server is not what its bill of materials says.", "a part that is missing, loose, switched off or of another kind; or a bill with a mistake",
+			"compare the named part with the order: reseat or replace it, or correct the bill and import it again", "what was expected and what was found, in the finding"),
+		finding(hardware.CodeBaselineDiffers, "The server is not what an operator accepted.", "a part that failed, was taken out, put in, or updated",
+			"look at the named part; when the change is meant: ingot baseline accept NODE", "what it was and what it is, in the finding"),
 	}
 }

@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -64,6 +64,11 @@ type Server struct {
 
 	control *nats.Conn
 	callout *nats.Conn
+	// external is what a bus that runs apart is reached by; then there is no
+	// ns, and system speaks to its servers.
+	external *External
+	system   *nats.Conn
+	replicas int
 }
 
 const (
@@ -74,6 +79,7 @@ const (
 
 	userControl = "control"
 	userCallout = "callout"
+	userSystem  = "system"
 
 	readyTimeout = 20 * time.Second
 )
@@ -112,20 +118,50 @@ func (s *Server) start(ctx context.Context) (err error) {
 	if err := tryListen(ctx, s.cfg.Listen); err != nil {
 		return err
 	}
-	secret := rand.Text()
-	if err := s.run(s.options(host, port, tlsConfig, secret)); err != nil {
+	control, callout, err := insideKeys()
+	if err != nil {
 		return err
 	}
-	if s.callout, err = s.inside(userCallout, secret); err != nil {
+	if err := s.run(s.options(host, port, tlsConfig, control.public, callout.public)); err != nil {
+		return err
+	}
+	if s.callout, err = s.connect(userCallout, callout, nats.InProcessServer(s.ns)); err != nil {
 		return err
 	}
 	if err := s.answerCallout(); err != nil {
 		return err
 	}
-	if s.control, err = s.inside(userControl, secret); err != nil {
+	if s.control, err = s.connect(userControl, control, nats.InProcessServer(s.ns)); err != nil {
 		return err
 	}
+	s.replicas = 1
 	return s.reconcile(ctx)
+}
+
+// heldKey is a key pair with its public half.
+type heldKey struct {
+	nkeys.KeyPair
+	public string
+}
+
+func holdKey(kp nkeys.KeyPair) (heldKey, error) {
+	public, err := kp.PublicKey()
+	return heldKey{kp, public}, err
+}
+
+// insideKeys are those of the two users that no socket can become, made anew
+// on every start.
+func insideKeys() (control, callout heldKey, err error) {
+	for _, k := range []*heldKey{&control, &callout} {
+		kp, err := nkeys.CreateUser()
+		if err == nil {
+			*k, err = holdKey(kp)
+		}
+		if err != nil {
+			return control, callout, fmt.Errorf("bus: make a key: %v", err)
+		}
+	}
+	return control, callout, nil
 }
 
 func splitListen(listen string) (string, int, error) {
@@ -170,12 +206,18 @@ func (s *Server) loadKeys() (err error) {
 	if s.operator, err = keptKey(s.cfg.Dir, "operator.nk", nkeys.PrefixByteUser); err != nil {
 		return err
 	}
-	s.operators = map[string]bool{}
 	pub, err := s.operator.PublicKey()
 	if err != nil {
 		return fmt.Errorf("operator key: %v", err)
 	}
-	for _, k := range append([]string{pub}, s.cfg.Operators...) {
+	return s.allowOperators(pub)
+}
+
+// allowOperators gives the first operator and those that the configuration
+// names their rights.
+func (s *Server) allowOperators(first string) error {
+	s.operators = map[string]bool{}
+	for _, k := range append([]string{first}, s.cfg.Operators...) {
 		if !nkeys.IsValidPublicUserKey(k) {
 			return fmt.Errorf("operator key %.80q: is no public user nkey", k)
 		}
@@ -184,7 +226,7 @@ func (s *Server) loadKeys() (err error) {
 	return nil
 }
 
-func (s *Server) options(host string, port int, t *tls.Config, secret string) *server.Options {
+func (s *Server) options(host string, port int, t *tls.Config, control, callout string) *server.Options {
 	issuer, _ := s.issuer.PublicKey() // a key that made it through keptKey has one
 	ingot, nodes := server.NewAccount(accountIngot), server.NewAccount(accountNodes)
 	auth, sys := server.NewAccount(accountAuth), server.NewAccount(accountSYS)
@@ -202,11 +244,11 @@ func (s *Server) options(host string, port int, t *tls.Config, secret string) *s
 		AlwaysEnableNonce: true,
 		Accounts:          []*server.Account{ingot, nodes, auth, sys},
 		SystemAccount:     accountSYS,
-		Users: []*server.User{
-			{Username: userControl, Password: secret, Account: ingot, AllowedConnectionTypes: inside},
-			{Username: userCallout, Password: secret, Account: auth, AllowedConnectionTypes: inside},
+		Nkeys: []*server.NkeyUser{
+			{Nkey: control, Account: ingot, AllowedConnectionTypes: inside},
+			{Nkey: callout, Account: auth, AllowedConnectionTypes: inside},
 		},
-		AuthCallout:  &server.AuthCallout{Issuer: issuer, Account: accountAuth, AuthUsers: []string{userControl, userCallout}},
+		AuthCallout:  &server.AuthCallout{Issuer: issuer, Account: accountAuth, AuthUsers: []string{control, callout}},
 		MaxPayload:   fleet.MaxMessageBytes,
 		MaxConn:      orDefault(s.cfg.MaxConnections, 20000),
 		MaxSubs:      512,
@@ -275,21 +317,23 @@ func (s *Server) bridge() error {
 			return fmt.Errorf("bus: lead %s to %s: %v", subject, accountIngot, err)
 		}
 	}
+	for _, subject := range hints {
+		if err := errors.Join(ingot.AddStreamExport(subject, []*server.Account{nodes}), nodes.AddStreamImport(ingot, subject, "")); err != nil {
+			return fmt.Errorf("bus: lead %s to %s: %v", subject, accountNodes, err)
+		}
+	}
 	return errors.Join(
-		ingot.AddStreamExport("ingot.granted.*", []*server.Account{nodes}),
-		nodes.AddStreamImport(ingot, "ingot.granted.*", ""),
-		ingot.AddStreamExport("ingot.wake.*", []*server.Account{nodes}),
-		nodes.AddStreamImport(ingot, "ingot.wake.*", ""),
-		nodes.AddStreamExport("ingot.hb.*", []*server.Account{ingot}),
-		ingot.AddStreamImport(nodes, "ingot.hb.*", ""),
 		nodes.AddServiceExport("ingot.cmd.>", []*server.Account{ingot}),
 		ingot.AddServiceImport(nodes, "ingot.cmd.>", "ingot.cmd.>"),
 	)
 }
 
-func (s *Server) inside(user, secret string) (*nats.Conn, error) {
-	nc, err := nats.Connect("", nats.InProcessServer(s.ns), nats.UserInfo(user, secret), nats.Name("ingot "+user),
-		nats.CustomInboxPrefix(fleet.InboxPrefix(user)), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond),
+// connect opens one of our own connections; it outlives every loss of a
+// server.
+func (s *Server) connect(user string, key heldKey, more ...nats.Option) (*nats.Conn, error) {
+	opts := append([]nats.Option{
+		nats.Nkey(key.public, key.Sign), nats.Name("ingot " + user),
+		nats.CustomInboxPrefix(fleet.InboxPrefix(user)), nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond),
 		nats.IgnoreAuthErrorAbort(),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
@@ -297,7 +341,13 @@ func (s *Server) inside(user, secret string) (*nats.Conn, error) {
 				subject = sub.Subject
 			}
 			s.log.Warn("bus connection", "user", user, "subject", subject, "err", err)
-		}))
+		}),
+	}, more...)
+	url := ""
+	if s.external != nil {
+		url = strings.Join(s.external.URLs, ",")
+	}
+	nc, err := nats.Connect(url, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("bus: connect as %s: %w", user, err)
 	}
@@ -308,12 +358,15 @@ func (s *Server) inside(user, secret string) (*nats.Conn, error) {
 // closes with the server.
 func (s *Server) Conn() *nats.Conn { return s.control }
 
-// Addr is where the listener answers.
+// Addr is where the listener of a bus in this process answers.
 func (s *Server) Addr() net.Addr { return s.ns.Addr() }
 
 // Trust says how nodes and consoles reach this bus.
 func (s *Server) Trust() fleet.Bus {
 	urls := s.cfg.URLs
+	if s.external != nil {
+		return fleet.Bus{URLs: s.external.URLs, CAPEM: string(s.caPEM)}
+	}
 	if len(urls) == 0 {
 		urls = []string{"tls://" + s.Addr().String()}
 	}
@@ -333,6 +386,10 @@ func (s *Server) OperatorSeed() (string, error) {
 // Kick closes every connection of a key. What it may do next is for the
 // authorizer to say.
 func (s *Server) Kick(key string) {
+	if s.ns == nil {
+		s.kickApart(key)
+		return
+	}
 	z, err := s.ns.Connz(&server.ConnzOptions{Username: true, User: key, Limit: 64})
 	if err != nil {
 		s.log.Warn("kick", "key", key, "err", err)
@@ -350,7 +407,7 @@ func (s *Server) Close() error {
 	if s.stopTelling != nil {
 		s.stopTelling()
 	}
-	for _, nc := range []*nats.Conn{s.control, s.callout} {
+	for _, nc := range []*nats.Conn{s.control, s.callout, s.system} {
 		if nc != nil {
 			nc.Close()
 		}

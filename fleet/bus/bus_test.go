@@ -206,6 +206,10 @@ func TestWhoGetsIn(t *testing.T) {
 // TestLaws is the laws of the bus as attacks: each is refused by the server.
 func TestLaws(t *testing.T) {
 	s, a := start(t, bus.Config{})
+	laws(t, s, a)
+}
+
+func laws(t *testing.T, s *bus.Server, a *sessions) {
 	me, other := fleet.NodeID("n-me"), fleet.NodeID("n-other")
 	agent := node(t, s, a, me, fleet.RoleAgent)
 	resident := node(t, s, a, me, fleet.RoleResident)
@@ -348,13 +352,18 @@ func ask(t *testing.T, c *client, subject, data string) string {
 	return string(m.Data)
 }
 
-func keyValue(t *testing.T, s *bus.Server, bucket string) jetstream.KeyValue {
+func jetstreamOf(t *testing.T, s *bus.Server) jetstream.JetStream {
 	t.Helper()
 	js, err := jetstream.New(s.Conn())
 	if err != nil {
 		t.Fatal(err)
 	}
-	kv, err := js.KeyValue(t.Context(), bucket)
+	return js
+}
+
+func keyValue(t *testing.T, s *bus.Server, bucket string) jetstream.KeyValue {
+	t.Helper()
+	kv, err := jetstreamOf(t, s).KeyValue(t.Context(), bucket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,6 +375,10 @@ func keyValue(t *testing.T, s *bus.Server, bucket string) jetstream.KeyValue {
 // there, and an acknowledgement is no request.)
 func TestReplyIsNoDoor(t *testing.T) {
 	s, a := start(t, bus.Config{})
+	replyIsNoDoor(t, s, a)
+}
+
+func replyIsNoDoor(t *testing.T, s *bus.Server, a *sessions) {
 	agent := node(t, s, a, "n-me", fleet.RoleAgent)
 	buckets := []string{fleet.BucketInventory, fleet.BucketStatus, fleet.BucketGrant, fleet.BucketNodes, fleet.BucketAttempts, fleet.BucketConfig}
 	for _, b := range buckets {
@@ -419,6 +432,10 @@ func TestReplyIsNoDoor(t *testing.T) {
 
 func TestRollupPurgeDelete(t *testing.T) {
 	s, a := start(t, bus.Config{})
+	rollupPurgeDelete(t, s, a)
+}
+
+func rollupPurgeDelete(t *testing.T, s *bus.Server, a *sessions) {
 	agent := node(t, s, a, "n-me", fleet.RoleAgent)
 	kv := keyValue(t, s, fleet.BucketInventory)
 	if _, err := kv.Put(t.Context(), "n-other", []byte("precious")); err != nil {

@@ -32,29 +32,43 @@ const (
 	backdate = 5 * 365 * 24 * time.Hour
 )
 
+// authorityKeys are a CA with its key.
+type authorityKeys struct {
+	crt *x509.Certificate
+	key *ecdsa.PrivateKey
+}
+
+// openAuthority opens the CA that dir keeps, or makes one.
+func openAuthority(dir string, now time.Time) (*authorityKeys, error) {
+	crt, key, err := loadPair(dir, caCertFile, caKeyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		crt, key, err = makePair(dir, caCertFile, caKeyFile, authority(now), nil, nil)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bus CA: %w", err)
+	}
+	return &authorityKeys{crt, key}, nil
+}
+
 // certificates returns the bus's TLS configuration and its CA as PEM. Both are
 // kept in dir; the server's certificate is made anew where its names changed
 // or less than a third of its life is left.
 func certificates(dir string, names []string, now time.Time) (*tls.Config, []byte, error) {
-	ca, caKey, err := loadPair(dir, caCertFile, caKeyFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		ca, caKey, err = makePair(dir, caCertFile, caKeyFile, authority(now), nil, nil)
-	}
+	ca, err := openAuthority(dir, now)
 	if err != nil {
-		return nil, nil, fmt.Errorf("bus CA: %w", err)
+		return nil, nil, err
 	}
 	crt, key, err := loadPair(dir, srvCertFile, srvKeyFile)
-	if err == nil && !serves(crt, ca, names, now) || errors.Is(err, fs.ErrNotExist) {
-		crt, key, err = makePair(dir, srvCertFile, srvKeyFile, leaf(names, now), ca, caKey)
+	if err == nil && !serves(crt, ca.crt, names, now) || errors.Is(err, fs.ErrNotExist) {
+		crt, key, err = makePair(dir, srvCertFile, srvKeyFile, leaf(names, now), ca.crt, ca.key)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("bus certificate: %w", err)
 	}
-	caPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{{Certificate: [][]byte{crt.Raw}, PrivateKey: key, Leaf: crt}},
-	}, caPEM, nil
+	}, ca.pem(), nil
 }
 
 func authority(now time.Time) *x509.Certificate {

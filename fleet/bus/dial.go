@@ -44,7 +44,8 @@ func dialAs(user string, c fleet.OperatorContext, extra ...nats.Option) (*nats.C
 	opts.InboxPrefix = fleet.InboxPrefix(pub)
 	opts.Timeout = 10 * time.Second
 	opts.IgnoreAuthErrorAbort = true
-	opts.MaxReconnect = -1
+	opts.MaxReconnect, opts.ReconnectWait = -1, 250*time.Millisecond
+	opts.IgnoreDiscoveredServers = true // the context names them all
 	for _, o := range extra {
 		if err := o(&opts); err != nil {
 			return nil, fmt.Errorf("connect to %v: %w", c.Bus.URLs, err)

@@ -73,9 +73,12 @@ func reconcilerLaws(key string) jwt.Permissions {
 }
 
 // crossings are the subjects that lead from NODES into INGOT as requests.
+// Heartbeats are among them although nobody answers: as a stream they would
+// also lead over what JetStream answers to a reply subject that a node chose.
 var crossings = []string{
 	string(fleet.SubjectEnroll),
 	"ingot.ev.>",
+	"ingot.hb.*",
 	"$KV." + fleet.BucketInventory + ".*",
 	"$JS.API.DIRECT.GET.KV_" + fleet.BucketGrant + ".$KV." + fleet.BucketGrant + ".*",
 }

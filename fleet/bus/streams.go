@@ -48,26 +48,26 @@ func (s *Server) streams() []jetstream.StreamConfig {
 		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
 		MaxAge: age, MaxBytes: s.eventsMaxBytes(), MaxMsgs: -1, MaxConsumers: -1,
 		MaxMsgsPerSubject: maxPerSubject, MaxMsgSize: fleet.MaxMessageBytes,
-		Duplicates: min(duplicateWindow, age), Replicas: 1,
+		Duplicates: min(duplicateWindow, age), Replicas: s.replicas,
 		AllowDirect: true, DenyDelete: true, DenyPurge: true,
 	}}
 	for _, b := range []string{
 		fleet.BucketInventory, fleet.BucketStatus, fleet.BucketGrant,
 		fleet.BucketNodes, fleet.BucketAttempts, fleet.BucketConfig,
 	} {
-		all = append(all, bucket(b))
+		all = append(all, bucket(b, s.replicas))
 	}
 	return all
 }
 
 // bucket is a stream that KV clients understand, without rollup: who may write
 // one key could erase all of them with it.
-func bucket(name string) jetstream.StreamConfig {
+func bucket(name string, replicas int) jetstream.StreamConfig {
 	c := jetstream.StreamConfig{
 		Name: "KV_" + name, Subjects: []string{string(fleet.KVSubject(name, ">"))},
 		Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew,
 		MaxMsgsPerSubject: 1, MaxMsgs: -1, MaxBytes: -1, MaxConsumers: -1, MaxMsgSize: fleet.MaxMessageBytes,
-		Duplicates: 2 * time.Minute, Replicas: 1,
+		Duplicates: 2 * time.Minute, Replicas: replicas,
 		AllowDirect: true, AllowRollup: false, DenyDelete: true, DenyPurge: true,
 	}
 	if name == fleet.BucketGrant {

@@ -76,19 +76,23 @@ func (c *Client) put(ctx context.Context, key string, v any) error {
 	if len(b) > fleet.MaxMessageBytes {
 		return fmt.Errorf("write %s: is %d bytes, the bus takes %d", key, len(b), fleet.MaxMessageBytes)
 	}
-	kv, err := c.js.KeyValue(ctx, fleet.BucketConfig)
+	kv, err := c.bucket(ctx, fleet.BucketConfig)
 	if err != nil {
-		return c.explain(fmt.Errorf("open bucket %s: %w", fleet.BucketConfig, err))
+		return err
 	}
-	old, err := kv.Get(ctx, key)
-	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
-		_, err = kv.Create(ctx, key, b)
-	case err != nil:
-	case string(old.Value()) == string(b):
-	default:
-		_, err = kv.Update(ctx, key, b, old.Revision())
-	}
+	// Whether a write that nobody answered was done is seen by the next try.
+	_, err = steady(ctx, 2*oneTry, func(ctx context.Context) (uint64, error) {
+		old, err := entry(ctx, kv, key)
+		switch {
+		case errors.Is(err, jetstream.ErrKeyNotFound):
+			return kv.Create(ctx, key, b)
+		case err != nil:
+			return 0, err
+		case string(old.Value()) == string(b):
+			return old.Revision(), nil
+		}
+		return kv.Update(ctx, key, b, old.Revision())
+	})
 	if err != nil {
 		return c.explain(fmt.Errorf("write %s: %w", key, err))
 	}
@@ -140,9 +144,9 @@ func (c *Client) Unassign(ctx context.Context, t Target) ([]images.Rule, error) 
 	if err != nil {
 		return nil, err
 	}
-	kv, err := c.js.KeyValue(ctx, fleet.BucketConfig)
+	kv, err := c.bucket(ctx, fleet.BucketConfig)
 	if err != nil {
-		return nil, c.explain(fmt.Errorf("open bucket %s: %w", fleet.BucketConfig, err))
+		return nil, err
 	}
 	var gone []images.Rule
 	for _, r := range rules {
@@ -153,7 +157,7 @@ func (c *Client) Unassign(ctx context.Context, t Target) ([]images.Rule, error) 
 			return gone, fmt.Errorf("unassign %s: rule %s is for %d servers: assign the others anew, each by itself", t.Name(), r.ID, len(r.Selector.Nodes))
 		}
 		key := fleet.ConfigRule + r.ID
-		e, err := kv.Get(ctx, key)
+		e, err := entry(ctx, kv, key)
 		if err == nil {
 			err = kv.Delete(ctx, key, jetstream.LastRevision(e.Revision()))
 		}

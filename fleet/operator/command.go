@@ -98,7 +98,7 @@ func (c *Client) ask(ctx context.Context, subject fleet.Subject, t Target, cmd f
 	if err != nil {
 		return reply, fmt.Errorf("%s: %v", what, err)
 	}
-	m, err := c.nc.RequestWithContext(ctx, string(subject), b)
+	m, again, err := c.request(ctx, subject, b)
 	if errors.Is(err, nats.ErrNoResponders) {
 		return reply, fmt.Errorf("%s: nobody listens on %s", what, subject)
 	}
@@ -108,11 +108,40 @@ func (c *Client) ask(ctx context.Context, subject fleet.Subject, t Target, cmd f
 	if err := json.Unmarshal(m.Data, &reply); err != nil {
 		return reply, fmt.Errorf("%s: read the answer: %v", what, err)
 	}
+	if again && reply.Reason == fleet.ReasonCommandRepeated {
+		return fleet.CommandReply{OK: true, Node: reply.Node, Text: "it was taken, and its answer was lost on the way"}, nil
+	}
 	if !reply.OK {
 		return reply, &RefusedError{What: what, Problem: reply.Problem}
 	}
 	return reply, nil
 }
+
+// request sends a command until it is answered; again says that it was sent
+// more than once. A moment of nobody listening is a server of the bus that was
+// lost.
+func (c *Client) request(ctx context.Context, subject fleet.Subject, b []byte) (m *nats.Msg, again bool, err error) {
+	begin, sent := time.Now(), 0
+	for {
+		m, err = steady(ctx, 4*oneTry, func(ctx context.Context) (*nats.Msg, error) {
+			m, err := c.nc.RequestWithContext(ctx, string(subject), b)
+			if errors.Is(err, nats.ErrNoResponders) {
+				return nil, errNobody
+			}
+			sent++
+			return m, err
+		})
+		if !errors.Is(err, errNobody) {
+			return m, sent > 1, err
+		}
+		if time.Since(begin) > oneTry || ctx.Err() != nil {
+			return nil, false, nats.ErrNoResponders
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+var errNobody = errors.New("nobody listens")
 
 func newNonce() (string, error) {
 	var b [16]byte

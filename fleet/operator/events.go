@@ -136,7 +136,9 @@ func (c *Client) Audit(ctx context.Context, follow bool, see func(Record) error)
 // read calls see with the stored events under subjects, and, to follow, with
 // those that come.
 func (c *Client) read(ctx context.Context, what string, subjects []string, follow bool, see func(Record) error) error {
-	cons, err := c.js.OrderedConsumer(ctx, fleet.StreamEvents, jetstream.OrderedConsumerConfig{FilterSubjects: subjects})
+	cons, err := steady(ctx, oneTry, func(ctx context.Context) (jetstream.Consumer, error) {
+		return c.js.OrderedConsumer(ctx, fleet.StreamEvents, jetstream.OrderedConsumerConfig{FilterSubjects: subjects})
+	})
 	if err != nil {
 		return c.explain(fmt.Errorf("read %s: %w", what, err))
 	}

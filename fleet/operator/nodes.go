@@ -44,10 +44,15 @@ func (t Target) Key() string {
 // values reads every value of a bucket; what does not parse is an error, since
 // only our own writers put values there.
 func values[T any](ctx context.Context, c *Client, bucket, prefix string) ([]T, error) {
-	kv, err := c.js.KeyValue(ctx, bucket)
+	kv, err := c.bucket(ctx, bucket)
 	if err != nil {
-		return nil, c.explain(fmt.Errorf("open bucket %s: %w", bucket, err))
+		return nil, err
 	}
+	return steady(ctx, 4*oneTry, func(ctx context.Context) ([]T, error) { return readAll[T](ctx, c, kv, prefix) })
+}
+
+func readAll[T any](ctx context.Context, c *Client, kv jetstream.KeyValue, prefix string) ([]T, error) {
+	bucket := kv.Bucket()
 	filter := ">"
 	if prefix != "" {
 		filter = prefix + ">"
@@ -63,7 +68,10 @@ func values[T any](ctx context.Context, c *Client, bucket, prefix string) ([]T, 
 		case <-ctx.Done():
 			return nil, c.explain(fmt.Errorf("read bucket %s: %w", bucket, ctx.Err()))
 		case e, ok := <-w.Updates():
-			if !ok || e == nil {
+			if !ok {
+				return nil, fmt.Errorf("read bucket %s: the bus closed it", bucket)
+			}
+			if e == nil { // the end of the present values
 				return out, nil
 			}
 			var v T
@@ -212,11 +220,11 @@ func (t Target) is(name string) bool {
 // Inventory returns the last inventory of a node; false where there is none.
 func (c *Client) Inventory(ctx context.Context, n fleet.NodeID) (hardware.Inventory, bool, error) {
 	var inv hardware.Inventory
-	kv, err := c.js.KeyValue(ctx, fleet.BucketInventory)
+	kv, err := c.bucket(ctx, fleet.BucketInventory)
 	if err != nil {
-		return inv, false, c.explain(fmt.Errorf("open bucket %s: %w", fleet.BucketInventory, err))
+		return inv, false, err
 	}
-	e, err := kv.Get(ctx, string(n))
+	e, err := entry(ctx, kv, string(n))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return inv, false, nil
 	}
@@ -232,11 +240,11 @@ func (c *Client) Inventory(ctx context.Context, n fleet.NodeID) (hardware.Invent
 // Status returns the status of a node, and its revision.
 func (c *Client) Status(ctx context.Context, n fleet.NodeID) (fleet.Status, error) {
 	var s fleet.Status
-	kv, err := c.js.KeyValue(ctx, fleet.BucketStatus)
+	kv, err := c.bucket(ctx, fleet.BucketStatus)
 	if err != nil {
-		return s, c.explain(fmt.Errorf("open bucket %s: %w", fleet.BucketStatus, err))
+		return s, err
 	}
-	e, err := kv.Get(ctx, string(n))
+	e, err := entry(ctx, kv, string(n))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return s, fmt.Errorf("status of %s: %w", n, ErrNotFound)
 	}
@@ -252,9 +260,9 @@ func (c *Client) Status(ctx context.Context, n fleet.NodeID) (fleet.Status, erro
 // WatchStatus calls see with every status as it stands and as it changes, until
 // see says that it has seen enough.
 func (c *Client) WatchStatus(ctx context.Context, see func(fleet.Status) (enough bool, err error)) error {
-	kv, err := c.js.KeyValue(ctx, fleet.BucketStatus)
+	kv, err := c.bucket(ctx, fleet.BucketStatus)
 	if err != nil {
-		return c.explain(fmt.Errorf("open bucket %s: %w", fleet.BucketStatus, err))
+		return err
 	}
 	w, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
 	if err != nil {

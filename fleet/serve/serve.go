@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -56,6 +57,10 @@ type Config struct {
 	Stacks string
 	// Machines and Credentials are files; empty for none.
 	Machines, Credentials string
+	// Bus is a bus that runs apart, without its credentials, which
+	// BusCredentials names; nil for one in this process.
+	Bus            *bus.External
+	BusCredentials string
 	// Reconcilers are public nkeys of grant reconcilers that run apart.
 	Reconcilers []string
 	Log         *slog.Logger
@@ -100,11 +105,11 @@ func (s *server) run(ctx context.Context) (err error) {
 	if err := s.prepare(); err != nil {
 		return err
 	}
-	if s.bus, err = bus.Start(ctx, s.busConfig()); err != nil {
-		return fmt.Errorf("start the bus: %w", err)
+	if s.bus, err = s.openBus(ctx); err != nil {
+		return err
 	}
 	defer func() { err = errors.Join(err, s.bus.Close()) }()
-	s.say("bus       %s", s.bus.Trust().URLs[0])
+	s.say("bus       %s", strings.Join(s.bus.Trust().URLs, " "))
 	if err := putMachines(ctx, s.bus.Conn(), s.expected); err != nil {
 		return err
 	}
@@ -204,6 +209,23 @@ func interfaceAddress(name string) (netip.Addr, error) {
 		}
 	}
 	return netip.Addr{}, fmt.Errorf("find an IPv4 address on %s: it has none; give it one with: ip addr add ADDRESS/LENGTH dev %s", name, name)
+}
+
+// openBus starts the bus in this process, or uses the one that runs apart.
+func (s *server) openBus(ctx context.Context) (*bus.Server, error) {
+	if s.Bus == nil {
+		b, err := bus.Start(ctx, s.busConfig())
+		if err != nil {
+			return nil, fmt.Errorf("start the bus: %w", err)
+		}
+		return b, nil
+	}
+	e := *s.Bus
+	e.Reconcilers, e.Log = s.Reconcilers, s.Log
+	if _, err := readJSON(s.BusCredentials, &e.Credentials); err != nil {
+		return nil, fmt.Errorf("read the credentials of the bus: %w", err)
+	}
+	return bus.Attach(ctx, e)
 }
 
 func (s *server) busConfig() bus.Config {

@@ -39,6 +39,9 @@ type Options struct {
 	Stdout io.Writer
 	// NoBreaking leaves out the second half.
 	NoBreaking bool
+	// Cluster runs the job on a bus of three servers, of which one after the
+	// other is killed while it goes on.
+	Cluster bool
 }
 
 // lab names are of this process, so that a lab of a person's goes on beside.
@@ -105,7 +108,7 @@ func (r *run) up(ctx context.Context) error {
 		return fmt.Errorf("make an nkey: %v", err)
 	}
 	r.say("ingot lab up")
-	cmd := exec.Command(r.o.Ingot, "lab", "up", "--lab", labName(), "--build", r.o.Build, "--logs", r.o.Out, "--reconciler", public, "-o", "json")
+	cmd := exec.Command(r.o.Ingot, "lab", "up", "--lab", labName(), "--build", r.o.Build, "--logs", r.o.Out, "--reconciler", public, "--bus", r.o.bus(), "-o", "json")
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -181,8 +184,42 @@ func (r *run) job() scenario.Job {
 	}
 }
 
-func (r *run) test(ctx context.Context) error {
+// bus is the kind of the bus as `ingot lab up` calls it.
+func (o Options) bus() string {
+	if o.Cluster {
+		return "cluster"
+	}
+	return "embedded"
+}
+
+// work does the job; on a cluster while its servers are lost.
+func (r *run) work(ctx context.Context) ([]scenario.Outcome, error) {
+	if !r.o.Cluster {
+		return r.job().Run(ctx)
+	}
+	losing, stop := context.WithCancel(ctx)
+	defer stop()
+	type lost struct {
+		times int
+		err   error
+	}
+	done := make(chan lost, 1)
+	go func() {
+		n, err := r.loseServers(losing)
+		done <- lost{n, err}
+	}()
 	outcomes, err := r.job().Run(ctx)
+	stop()
+	l := <-done
+	if l.err == nil && l.times < 3 {
+		l.err = fmt.Errorf("the bus lost a server %d times, want each of the three at least once", l.times)
+	}
+	r.say("the bus lost a server %d times", l.times)
+	return outcomes, errors.Join(err, l.err)
+}
+
+func (r *run) test(ctx context.Context) error {
+	outcomes, err := r.work(ctx)
 	var errs []error
 	for _, o := range outcomes {
 		n, nerr := r.node(ctx, o)
@@ -196,6 +233,7 @@ func (r *run) test(ctx context.Context) error {
 	for _, o := range outcomes {
 		errs = append(errs, o.Check())
 	}
+	errs = append(errs, r.unbrokenNodes(ctx))
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

@@ -64,7 +64,9 @@ type room struct {
 	servers    []*server
 	bmcs       []*bmc.BMC
 	account    bmc.Credentials
-	serve      *child            // nil without `ingot serve`
+	serve      *child // nil without `ingot serve`
+	busMu      sync.Mutex
+	busServers map[string]*child // of a bus that runs apart
 	cables     map[string]*cable // by server; complete before the control socket is
 	ready      atomic.Bool
 	down       context.CancelFunc
@@ -105,7 +107,9 @@ func (r *room) live(ctx context.Context, lifeline io.Writer) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	err = r.make(work, &workers)
 	if err == nil {
-		err = r.startServe(ctx)
+		if err = r.startBus(); err == nil {
+			err = r.startServe(ctx)
+		}
 	}
 	r.ready.Store(err == nil)
 	if err = tell(lifeline, err); err == nil {
@@ -115,6 +119,7 @@ func (r *room) live(ctx context.Context, lifeline io.Writer) error {
 	if r.serve != nil {
 		r.serve.stop()
 	}
+	r.stopBus()
 	for _, s := range r.servers {
 		s.close()
 	}
@@ -323,6 +328,9 @@ func (r *room) openLeads(ctx context.Context, workers *sync.WaitGroup) error {
 // target finds where a way in leads: for the service of a server to the
 // address that the switch has seen its NIC use.
 func (r *room) target(way lead) func() (string, error) {
+	if way.Name == "nats" && r.setup.Options.Cluster {
+		return r.busTarget
+	}
 	if way.Target != "" {
 		return func() (string, error) { return way.Target, nil }
 	}

@@ -58,6 +58,8 @@ type Options struct {
 	// Serve is the command line of `ingot serve`, see [ServeArgs]; nil runs
 	// none.
 	Serve []string
+	// Cluster runs the bus apart: three servers, any of which may be lost.
+	Cluster bool
 	// Listen is the address of the listeners that lead in; "" is 127.0.0.1.
 	Listen string
 	// Ports asks for ports of these listeners by name: "nats", "http",

@@ -141,6 +141,8 @@ func (r *room) do(ctx context.Context, conn net.Conn, req request) (keep bool) {
 		r.showConsole(ctx, conn, req.Server)
 	case "cut":
 		r.reply(conn, r.cutCable(req.Server, req.Cut))
+	case "bus":
+		r.reply(conn, r.switchBus(req.Server, req.Cut))
 	case "down":
 		r.reply(conn, &answer{})
 		r.log.Info("down")

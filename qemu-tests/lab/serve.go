@@ -71,14 +71,12 @@ func (c *child) ready(ctx context.Context) error {
 
 func answers(ctx context.Context) error {
 	var d net.Dialer
-	for _, port := range []int{natsPort, httpPort} {
-		conn, err := d.DialContext(ctx, "tcp", fmt.Sprintf("%s:%d", serveAddress, port))
-		if err != nil {
-			return err
-		}
-		_ = conn.Close()
+	conn, err := d.DialContext(ctx, "tcp", fmt.Sprintf("%s:%d", serveAddress, httpPort))
+	if err != nil {
+		return err
 	}
-	_, err := os.Stat(ContextFile)
+	_ = conn.Close()
+	_, err = os.Stat(ContextFile) // written once the bus is ready
 	return err
 }
 

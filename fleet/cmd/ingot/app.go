@@ -136,7 +136,7 @@ func (a *app) root() *cobra.Command {
 			}
 			return nil
 		},
-	}, a.versionCommand(), a.serveCommand(), a.labCommand(), a.nodeCommand(), a.auditCommand(), a.whyCommand(), a.explainCommand(),
+	}, a.versionCommand(), a.serveCommand(), a.busCommand(), a.labCommand(), a.nodeCommand(), a.auditCommand(), a.whyCommand(), a.explainCommand(),
 		a.assignCommand(), a.unassignCommand(), a.stackCommand(), a.imageCommand(), &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes})
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)

@@ -22,13 +22,13 @@ process ends, nothing of it is left.`
 
 func (a *app) labCommand() *cobra.Command {
 	return group(&cobra.Command{Use: "lab", Short: "A virtual rack on this machine", Long: labLong},
-		a.labDoctorCommand(), a.labUpCommand(), a.labDownCommand(), a.labStatusCommand(), a.labConsoleCommand())
+		a.labDoctorCommand(), a.labUpCommand(), a.labDownCommand(), a.labStatusCommand(), a.labConsoleCommand(), a.labBusCommand())
 }
 
 func (a *app) labUpCommand() *cobra.Command {
 	var build, logs, stack, accel string
 	var reconcilers []string
-	var listen string
+	var listen, busKind string
 	var ports map[string]int
 	c := &cobra.Command{
 		Use: "up", Short: "Make the lab; it stays up until Ctrl-C", Args: args(0, ""),
@@ -45,7 +45,10 @@ the container in the virtual machine on each server answers.`,
 			for _, key := range reconcilers {
 				o.Serve = append(o.Serve, "--reconciler", key)
 			}
-			o.Listen, o.Ports = listen, ports
+			if busKind != "embedded" && busKind != "cluster" {
+				return usagef("--bus %q: want embedded or cluster", busKind)
+			}
+			o.Listen, o.Ports, o.Cluster = listen, ports, busKind == "cluster"
 			return a.labUp(cmd.Context(), o, stack)
 		},
 	}
@@ -54,6 +57,7 @@ the container in the virtual machine on each server answers.`,
 	f.StringVar(&accel, "accel", string(lab.AccelAuto), accelUsage)
 	f.StringVar(&logs, "logs", "", "directory for consoles and logs (default: in memory, gone with the lab)")
 	f.StringVar(&stack, "run", "", "stack to carry to both servers: the whole job, from power button to answer")
+	f.StringVar(&busKind, "bus", "embedded", "embedded: in the process of ingot serve; cluster: three nats-servers apart")
 	f.StringVar(&listen, "listen", "127.0.0.1", "address of the ways in; with another than loopback, the network reaches the lab")
 	f.StringToIntVar(&ports, "port", nil, "ports of ways in: nats=4222,http=8080,r1u1.service=8001; without, free ones")
 	f.StringArrayVar(&reconcilers, "reconciler", nil, "public nkey of a grant reconciler that runs apart; may be given again")
@@ -225,4 +229,18 @@ func (a *app) labConsoleCommand() *cobra.Command {
 			return err
 		},
 	}
+}
+
+// labBusCommand plays the loss of a server of a lab's cluster.
+func (a *app) labBusCommand() *cobra.Command {
+	one := func(verb, short string, kill bool) *cobra.Command {
+		return &cobra.Command{Use: verb + " SERVER", Short: short, Example: "  ingot lab bus " + verb + " n2", Args: args(1, "the name of a server: n1, n2 or n3"),
+			RunE: func(cmd *cobra.Command, given []string) error {
+				ctx, cancel := a.limited(cmd.Context(), quick)
+				defer cancel()
+				return lab.SwitchBus(ctx, a.labName, given[0], kill)
+			}}
+	}
+	return group(&cobra.Command{Use: "bus", Short: "Kill and start servers of the lab's bus (ingot lab up --bus cluster)"},
+		one("kill", "Kill a server of the bus, as a power cut does", true), one("start", "Start it again", false))
 }

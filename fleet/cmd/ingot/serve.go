@@ -32,11 +32,13 @@ It writes DATA/context.json, which the other commands take with --context.`
 func (a *app) serveCommand() *cobra.Command {
 	var c serve.Config
 	var bootFiles, ipxe string
+	var busURLs []string
 	var verbose bool
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the fleet: bus, control and boot server", Args: args(0, ""), Long: serveLong,
 		Example: `  ingot serve                                            # bus and control only, in ./ingot-data
   ingot serve --interface eth1 --machines machines.json  # and the boot server on eth1
+  ingot serve --bus tls://10.0.0.1:4222,tls://10.0.0.2:4222,tls://10.0.0.3:4222 --creds ingot-bus/credentials.json
   INGOT_CONTEXT=ingot-data/context.json ingot node list`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkServe(cmd, &c); err != nil {
@@ -48,6 +50,10 @@ func (a *app) serveCommand() *cobra.Command {
 			}
 			c.Log = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
 			c.Ready = func(line string) { fmt.Fprintln(a.stdout, line) }
+			var err error
+			if c.Bus, err = externalBus(busURLs, c.BusCredentials); err != nil {
+				return err
+			}
 			if err := a.bootFiles(&c, bootFiles, ipxe); err != nil {
 				return err
 			}
@@ -65,6 +71,8 @@ func (a *app) serveCommand() *cobra.Command {
 	f.StringVar(&c.Stacks, "stacks", "", "OCI layout of the stacks (default BOOT-FILES/stacks, when it is there)")
 	f.StringVar(&c.Machines, "machines", "", "JSON file of the machines that are expected")
 	f.StringVar(&c.Credentials, "bmc-credentials", "", "JSON file with user and password of the BMCs")
+	f.StringSliceVar(&busURLs, "bus", nil, "a bus that runs apart: tls://HOST:4222, several with commas (default one in this process)")
+	f.StringVar(&c.BusCredentials, "creds", "", "credentials of that bus, as ingot bus config wrote them")
 	f.StringVar(&c.Listen, "nats-listen", "", "address of the bus (default 127.0.0.1:4222, or the interface's own)")
 	f.Uint16Var(&c.HTTPPort, "http-port", 8080, "port of the boot server's HTTP")
 	f.StringArrayVar(&c.Reconcilers, "reconciler", nil, "public nkey of a grant reconciler that runs apart; may be given again")
@@ -80,6 +88,9 @@ func checkServe(cmd *cobra.Command, c *serve.Config) error {
 		return usagef("--policy open lets every machine in that asks: it is for --lab only")
 	case c.HTTPPort == 0:
 		return usagef("--http-port 0: want a port")
+	}
+	if c.Listen != "" && cmd.Flags().Changed("bus") {
+		return usagef("--nats-listen is for the bus in this process, --bus for one that runs apart: name one of them")
 	}
 	if c.Listen != "" {
 		if _, err := netip.ParseAddrPort(c.Listen); err != nil {

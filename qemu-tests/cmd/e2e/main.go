@@ -22,7 +22,13 @@ func main() {
 	flag.StringVar(&o.Out, "out", "build/e2e", "directory for result.json, consoles and logs")
 	flag.DurationVar(&o.Deadline, "deadline", 15*time.Minute, "how long the whole may take")
 	flag.BoolVar(&o.NoBreaking, "no-breaking", false, "leave out the proofs by breaking")
+	kind := flag.String("bus", "embedded", "embedded, or cluster: three servers that are killed in turn")
 	flag.Parse()
+	o.Cluster = *kind == "cluster"
+	if *kind != "embedded" && *kind != "cluster" {
+		fmt.Fprintf(os.Stderr, "e2e: -bus %q: want embedded or cluster\n", *kind)
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	start := time.Now()
