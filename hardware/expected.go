@@ -169,3 +169,18 @@ func (c *check) nics(want []ExpectedNIC, have []NIC) {
 		c.least(fmt.Sprintf("nics of %d Mbit/s", w.Mbps), w.Count, got)
 	}
 }
+
+// Drift is what changed since an operator accepted the server as it was, as
+// findings. What the server lost weighs more than what it gained.
+func Drift(changes []Change) []Finding {
+	var out []Finding
+	for _, c := range changes {
+		f := Finding{Code: CodeBaselineDiffers, Severity: Info, Part: c.Part, Source: "baseline", Evidence: c.String(),
+			Hint: "when this change is meant, accept the server as it is now"}
+		if c.Shrinks() {
+			f.Severity, f.Hint = Warning, "look at this part; accept the server as it is now only when the loss is meant"
+		}
+		out = append(out, f)
+	}
+	return out
+}

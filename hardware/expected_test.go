@@ -71,3 +71,10 @@ func TestSKUCompare(t *testing.T) {
 		}
 	}
 }
+
+func TestDrift(t *testing.T) {
+	got := Drift([]Change{{Kind: Gone, Part: "dimm B1", Was: "16.0 GiB"}, {Kind: New, Part: "drive Bay 2", Now: "Y"}})
+	if len(got) != 2 || got[0].Severity != Warning || got[1].Severity != Info || got[0].Evidence != "gone: dimm B1: 16.0 GiB" || got[0].Code != CodeBaselineDiffers {
+		t.Errorf("Drift = %+v", got)
+	}
+}
