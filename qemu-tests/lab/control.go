@@ -18,7 +18,7 @@ import (
 // namespace, for processes of the same user. A request is one line of JSON,
 // and so is the answer; after the answer to "console" the log follows.
 type request struct {
-	Do     string `json:"do"` // status, context, console, cut, bus, down
+	Do     string `json:"do"` // status, context, console, pcap, cut, bus, down
 	Server string `json:"server,omitempty"`
 	Cut    bool   `json:"cut,omitempty"`
 }
@@ -53,6 +53,7 @@ type ServerStatus struct {
 	Redfish  string `json:"redfish"`
 	IPMI     string `json:"ipmi"`
 	Service  string `json:"service"`
+	GDB      string `json:"gdb,omitempty"` // of the debugging stub
 	Cut      bool   `json:"cut,omitempty"` // the provisioning cable is pulled
 	Console  string `json:"console"`       // path of the serial log; with no logs directory it is inside the lab
 }
@@ -175,7 +176,18 @@ func Cut(ctx context.Context, name, server string, cut bool) error {
 // Console copies the serial log of a server, and what is added to it, until
 // the context or the lab ends.
 func Console(ctx context.Context, name, server string, w io.Writer) error {
-	conn, in, _, err := ask(ctx, name, request{Do: "console", Server: server})
+	return follow(ctx, name, "console", server, w)
+}
+
+// Capture copies the frames of a port as a pcap file until the context or the
+// lab ends. A port is called as its server is, bmc-SERVER, prov0 or mgmt0.
+func Capture(ctx context.Context, name, port string, w io.Writer) error {
+	return follow(ctx, name, "pcap", port, w)
+}
+
+// follow copies what the lab sends after its answer.
+func follow(ctx context.Context, name, what, server string, w io.Writer) error {
+	conn, in, _, err := ask(ctx, name, request{Do: what, Server: server})
 	if err != nil {
 		return err
 	}
@@ -183,7 +195,7 @@ func Console(ctx context.Context, name, server string, w io.Writer) error {
 	defer stop()
 	_, err = io.Copy(w, in)
 	if cause := errors.Join(conn.Close(), err); ctx.Err() == nil && cause != nil {
-		return fmt.Errorf("read the console of %s: %w", server, cause)
+		return fmt.Errorf("read %s of %s: %w", what, server, cause)
 	}
 	return nil
 }

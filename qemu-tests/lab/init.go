@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -228,6 +229,9 @@ func (r *room) makeServer(ctx context.Context, workers *sync.WaitGroup, i int, s
 	s := &server{
 		spec: spec, machine: spec.machine(address), tools: tools(r.setup.Options.Tools), accel: r.setup.Options.Accel, log: r.log,
 		dir: filepath.Join(stateDir, spec.Name), console: r.logPath(spec.Name + consoleSuffix),
+	}
+	if slices.Contains(r.setup.Options.GDB, spec.Name) {
+		s.gdb = gdbAddress(i)
 	}
 	if err := s.prepare(); err != nil {
 		return err

@@ -58,6 +58,9 @@ type Options struct {
 	// Serve is the command line of `ingot serve`, see [ServeArgs]; nil runs
 	// none.
 	Serve []string
+	// GDB are the servers whose processors a debugger may stop: each has a way
+	// in, SERVER.gdb.
+	GDB []string
 	// Cluster runs the bus apart: three servers, any of which may be lost.
 	Cluster bool
 	// Listen is the address of the listeners that lead in; "" is 127.0.0.1.
@@ -121,6 +124,11 @@ func (o Options) complete() (Options, error) {
 	if o.Tools, err = filepath.Abs(o.Tools); err != nil {
 		return o, fmt.Errorf("path of the tools: %w", err)
 	}
+	for _, name := range o.GDB {
+		if !slices.ContainsFunc(o.Servers, func(s Server) bool { return s.Name == name }) {
+			return o, fmt.Errorf("debugger at %q: no such server is in this lab", name)
+		}
+	}
 	if err := o.checkPorts(); err != nil {
 		return o, err
 	}
@@ -135,6 +143,9 @@ func (o Options) complete() (Options, error) {
 	}
 	return o, nil
 }
+
+// gdbAddress is where the debugging stub of the i-th server listens, inside.
+func gdbAddress(i int) string { return fmt.Sprintf("127.0.0.1:%d", 1234+i) }
 
 // checkPorts refuses ports of listeners that this lab has not.
 func (o Options) checkPorts() error {
@@ -176,6 +187,9 @@ func (o Options) leads() []lead {
 			lead{Name: s.Name + ".redfish", Network: "tcp", Target: addr + ":443", Server: s.Name},
 			lead{Name: s.Name + ".ipmi", Network: "udp", Target: addr + ":623", Server: s.Name},
 			lead{Name: s.Name + ".service", Network: "tcp", Server: s.Name})
+		if slices.Contains(o.GDB, s.Name) {
+			leads = append(leads, lead{Name: s.Name + ".gdb", Network: "tcp", Target: gdbAddress(i), Server: s.Name})
+		}
 	}
 	return leads
 }

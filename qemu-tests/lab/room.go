@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -141,6 +142,8 @@ func (r *room) do(ctx context.Context, conn net.Conn, req request) (keep bool) {
 		r.showConsole(ctx, conn, req.Server)
 	case "cut":
 		r.reply(conn, r.cutCable(req.Server, req.Cut))
+	case "pcap":
+		r.showFrames(ctx, conn, req.Server)
 	case "bus":
 		r.reply(conn, r.switchBus(req.Server, req.Cut))
 	case "down":
@@ -194,6 +197,7 @@ func (r *room) status() *LabStatus {
 			Redfish: "https://" + r.address(s.spec.Name+".redfish"), IPMI: r.address(s.spec.Name + ".ipmi"),
 			Service: "http://" + r.address(s.spec.Name+".service"),
 		}
+		one.GDB = r.address(s.spec.Name + ".gdb")
 		one.Cut = r.cables[s.spec.Name].isCut()
 		if addr, ok := r.provision.AddressOf(vswitch.MAC(s.spec.MAC())); ok {
 			one.Address = addr.String()
@@ -264,6 +268,30 @@ func (r *room) cutCable(server string, cut bool) *answer {
 	r.log.Info("cable", "server", server, "cut", cut)
 	c.set(cut)
 	return &answer{}
+}
+
+// showFrames sends the frames of one port of the two switches.
+func (r *room) showFrames(ctx context.Context, conn net.Conn, port string) {
+	sw := r.provision
+	switch _, server := r.cables[port]; {
+	case server, port == "prov0":
+	case port == "mgmt0", r.server(strings.TrimPrefix(port, "bmc-")) != nil:
+		sw = r.management
+	default:
+		r.reply(conn, &answer{Error: fmt.Sprintf("port %q is not in this lab: want a server, bmc-SERVER, prov0 or mgmt0", port)})
+		return
+	}
+	r.reply(conn, &answer{})
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	go func() { // ends with the connection, which answer closes
+		_ = conn.SetReadDeadline(time.Time{})
+		_, _ = io.Copy(io.Discard, conn)
+		close(done)
+	}()
+	missed, err := sw.Capture(port, conn, done)
+	r.log.Info("capture ends", "port", port, "missed", missed, "err", err)
 }
 
 // showConsole sends a server's serial log and follows it.

@@ -36,6 +36,7 @@ type server struct {
 	accel   Accel
 	dir     string // its state: sockets, drive, UEFI variables
 	console string // path of the serial log
+	gdb     string // where its debugging stub listens; empty for none
 	log     *slog.Logger
 	booted  func() // the firmware has begun, and read the boot order
 	stopped func() // QEMU has ended
@@ -147,6 +148,9 @@ func (s *server) arguments(target bmc.BootTarget) ([]string, error) {
 		nic += ",disable-legacy=on,romfile=pxe-virtio.rom"
 	}
 	args = append(args, "-device", nic)
+	if s.gdb != "" {
+		args = append(args, "-gdb", "tcp:"+s.gdb)
+	}
 	return append(args, smbios...), nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/ingot-metal/ingot/fleet/render"
 	"github.com/ingot-metal/ingot/qemu-tests/lab"
@@ -22,13 +23,14 @@ process ends, nothing of it is left.`
 
 func (a *app) labCommand() *cobra.Command {
 	return group(&cobra.Command{Use: "lab", Short: "A virtual rack on this machine", Long: labLong},
-		a.labDoctorCommand(), a.labUpCommand(), a.labDownCommand(), a.labStatusCommand(), a.labConsoleCommand(), a.labBusCommand())
+		a.labDoctorCommand(), a.labUpCommand(), a.labDownCommand(), a.labStatusCommand(), a.labConsoleCommand(), a.labPcapCommand(), a.labCableCommand("cut", true), a.labCableCommand("mend", false), a.labBusCommand())
 }
 
 func (a *app) labUpCommand() *cobra.Command {
 	var build, logs, stack, accel string
 	var reconcilers []string
-	var listen, busKind string
+	var listen, busKind, policy string
+	var gdb []string
 	var ports map[string]int
 	c := &cobra.Command{
 		Use: "up", Short: "Make the lab; it stays up until Ctrl-C", Args: args(0, ""),
@@ -48,6 +50,11 @@ the container in the virtual machine on each server answers.`,
 			if busKind != "embedded" && busKind != "cluster" {
 				return usagef("--bus %q: want embedded or cluster", busKind)
 			}
+			if policy != "open" && policy != "approve" {
+				return usagef("--policy %q: want open or approve", policy)
+			}
+			o.Serve = append(o.Serve, "--policy", policy)
+			o.GDB = gdb
 			o.Listen, o.Ports, o.Cluster = listen, ports, busKind == "cluster"
 			return a.labUp(cmd.Context(), o, stack)
 		},
@@ -58,6 +65,8 @@ the container in the virtual machine on each server answers.`,
 	f.StringVar(&logs, "logs", "", "directory for consoles and logs (default: in memory, gone with the lab)")
 	f.StringVar(&stack, "run", "", "stack to carry to both servers: the whole job, from power button to answer")
 	f.StringVar(&busKind, "bus", "embedded", "embedded: in the process of ingot serve; cluster: three nats-servers apart")
+	f.StringVar(&policy, "policy", "open", "open: every server is let in; approve: each waits for ingot node approve")
+	f.StringSliceVar(&gdb, "gdb", nil, "servers whose processors a debugger may stop; ingot lab status shows where")
 	f.StringVar(&listen, "listen", "127.0.0.1", "address of the ways in; with another than loopback, the network reaches the lab")
 	f.StringToIntVar(&ports, "port", nil, "ports of ways in: nats=4222,http=8080,r1u1.service=8001; without, free ones")
 	f.StringArrayVar(&reconcilers, "reconciler", nil, "public nkey of a grant reconciler that runs apart; may be given again")
@@ -231,6 +240,46 @@ func (a *app) labConsoleCommand() *cobra.Command {
 	}
 }
 
+func (a *app) labPcapCommand() *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use: "pcap PORT", Short: "The Ethernet frames of a port of the switches, as a pcap file", Args: args(1, "one PORT"),
+		Long:    "PORT is a server (its NIC), bmc-SERVER, prov0 (the boot server's side) or mgmt0 (control's side of the BMCs' network).\nThe capture goes on until Ctrl-C.",
+		Example: "  ingot lab pcap r1u1 -w r1u1.pcap\n  ingot lab pcap r1u1 | tcpdump -n -r - port 67",
+		RunE: func(cmd *cobra.Command, given []string) (err error) {
+			out := a.stdout
+			if path != "" {
+				f, err := os.Create(path)
+				if err != nil {
+					return fmt.Errorf("write the capture: %w", err)
+				}
+				defer func() { err = errors.Join(err, f.Close()) }()
+				out = f
+			} else if f, ok := a.stdout.(*os.File); ok && isTerminal(f) {
+				return usagef("a capture is no text: name a file with -w, or lead it to tcpdump -n -r -")
+			}
+			err = lab.Capture(cmd.Context(), a.labName, given[0], out)
+			if cmd.Context().Err() != nil {
+				return nil
+			}
+			return err
+		},
+	}
+	c.Flags().StringVarP(&path, "write", "w", "", "file to write (default standard output)")
+	return c
+}
+
+// labCableCommand pulls or plugs a server's cable.
+func (a *app) labCableCommand(verb string, cut bool) *cobra.Command {
+	short := map[bool]string{true: "Pull the cable of a server's NIC", false: "Plug the cable of a server's NIC in again"}[cut]
+	return &cobra.Command{Use: verb + " SERVER", Short: short, Args: args(1, "one SERVER"), Example: "  ingot lab " + verb + " r1u1",
+		RunE: func(cmd *cobra.Command, given []string) error {
+			ctx, cancel := a.limited(cmd.Context(), quick)
+			defer cancel()
+			return lab.Cut(ctx, a.labName, given[0], cut)
+		}}
+}
+
 // labBusCommand plays the loss of a server of a lab's cluster.
 func (a *app) labBusCommand() *cobra.Command {
 	one := func(verb, short string, kill bool) *cobra.Command {
@@ -243,4 +292,9 @@ func (a *app) labBusCommand() *cobra.Command {
 	}
 	return group(&cobra.Command{Use: "bus", Short: "Kill and start servers of the lab's bus (ingot lab up --bus cluster)"},
 		one("kill", "Kill a server of the bus, as a power cut does", true), one("start", "Start it again", false))
+}
+
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
 }

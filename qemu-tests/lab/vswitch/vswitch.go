@@ -37,10 +37,11 @@ type Link interface {
 type Switch struct {
 	log *slog.Logger
 
-	mu      sync.RWMutex
-	ports   map[*Port]struct{}
-	learned map[MAC]entry
-	closed  bool
+	mu       sync.RWMutex
+	ports    map[*Port]struct{}
+	learned  map[MAC]entry
+	closed   bool
+	captures map[*capture]struct{}
 
 	workers sync.WaitGroup
 }
@@ -162,6 +163,7 @@ func (p *Port) receive() {
 		p.received.Add(1)
 		frame := make([]byte, n)
 		copy(frame, buf)
+		p.sw.show(p.Name, frame)
 		p.sw.forward(p, frame)
 	}
 }
@@ -179,6 +181,7 @@ func (p *Port) send() {
 				return
 			}
 			p.sent.Add(1)
+			p.sw.show(p.Name, frame)
 		}
 	}
 }
