@@ -89,7 +89,7 @@ test: lint build image stack ## everything: lint, all tests, the main job
 	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v /qemu-tests)
 	$(GO) test -timeout 30m -p 1 ./qemu-tests/...
 	$(MAKE) e2e
-	$(GO) run ./qemu-tests/cmd/e2e --bus cluster --no-breaking --out $(BUILD)/e2e-cluster
+	$(GO) run ./qemu-tests/cmd/e2e --bus cluster --policy approve --no-breaking --out $(BUILD)/e2e-cluster
 
 check: lint ## gofmt, vet, staticcheck, house rules, short tests: under two minutes
 	$(GO) test -short ./...

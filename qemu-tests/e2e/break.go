@@ -71,7 +71,17 @@ func (r *run) killVM(ctx context.Context, o scenario.Outcome) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return render.StatusLine(st), nil
+	return render.StatusLine(st), r.why(ctx, o.Name, "vm "+o.Answer.VM)
+}
+
+// why asks the operator's command what is wrong, which must name the layer.
+func (r *run) why(ctx context.Context, name, layer string) error {
+	err := r.ingot(ctx, "why", name)
+	var said *scenario.CommandError
+	if !errors.As(err, &said) || said.Code() != wrongCode || !strings.Contains(said.Said, layer) {
+		return fmt.Errorf("ingot why %s: want exit code %d and %q: %w", name, wrongCode, layer, err)
+	}
+	return nil
 }
 
 // degradedVM says that a status is degraded and names the VM as the layer.
@@ -147,6 +157,9 @@ func (r *run) consoleRefuses(ctx context.Context, o scenario.Outcome) (string, e
 	}
 	return said.Said, nil
 }
+
+// wrongCode is the exit code of `ingot why` where something is wrong.
+const wrongCode = 7
 
 // refusedCode is the exit code of `ingot` for what was refused.
 const refusedCode = 5

@@ -14,7 +14,9 @@ import (
 	"github.com/ingot-metal/ingot/fleet"
 	"github.com/ingot-metal/ingot/fleet/bus"
 	"github.com/ingot-metal/ingot/fleet/operator"
+	"github.com/ingot-metal/ingot/fleet/render"
 	"github.com/ingot-metal/ingot/qemu-tests/lab"
+	"github.com/ingot-metal/ingot/qemu-tests/scenario"
 )
 
 // away is how long a killed server of the bus stays away.
@@ -157,4 +159,25 @@ func (r *run) unbrokenNodes(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// throwOut revokes a server that runs: its session ends at once, and its
+// service goes on.
+func (r *run) throwOut(ctx context.Context, o scenario.Outcome) error {
+	if err := r.ingot(ctx, "node", "revoke", o.Name, "--note", "end of the test"); err != nil {
+		return err
+	}
+	st, err := r.job().Await(ctx, o.Name, "revoked", func(st fleet.Status) bool { return st.Reason == "revoked" })
+	if err != nil {
+		return err
+	}
+	_, a, err := scenario.Ask(ctx, o.URL)
+	if err == nil && a.Nonce != o.Nonce {
+		err = fmt.Errorf("nonce is %q, want %q", a.Nonce, o.Nonce)
+	}
+	if err != nil {
+		return fmt.Errorf("the service of a server that was revoked: %w", err)
+	}
+	r.say("holds: a revoked server is out, and its service goes on: %s", render.StatusLine(st))
+	return nil
 }

@@ -39,6 +39,9 @@ type Options struct {
 	Stdout io.Writer
 	// NoBreaking leaves out the second half.
 	NoBreaking bool
+	// Policy is control's: open, or approve, where an operator lets each server
+	// in and throws one out at the end.
+	Policy string
 	// Cluster runs the job on a bus of three servers, of which one after the
 	// other is killed while it goes on.
 	Cluster bool
@@ -108,7 +111,7 @@ func (r *run) up(ctx context.Context) error {
 		return fmt.Errorf("make an nkey: %v", err)
 	}
 	r.say("ingot lab up")
-	cmd := exec.Command(r.o.Ingot, "lab", "up", "--lab", labName(), "--build", r.o.Build, "--logs", r.o.Out, "--reconciler", public, "--bus", r.o.bus(), "-o", "json")
+	cmd := exec.Command(r.o.Ingot, "lab", "up", "--lab", labName(), "--build", r.o.Build, "--logs", r.o.Out, "--reconciler", public, "--bus", r.o.bus(), "--policy", r.o.Policy, "-o", "json")
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -179,7 +182,7 @@ func (r *run) ingot(ctx context.Context, args ...string) error {
 
 func (r *run) job() scenario.Job {
 	return scenario.Job{
-		Client: r.client, Servers: scenario.Servers(r.status), Stack: r.o.Stack, Ingot: r.ingot,
+		Client: r.client, Servers: scenario.Servers(r.status), Stack: r.o.Stack, Ingot: r.ingot, Approve: r.o.Policy == "approve",
 		Say: func(line string) { r.say("%s", strings.TrimSpace(line)) },
 	}
 }
@@ -238,6 +241,14 @@ func (r *run) test(ctx context.Context) error {
 		return err
 	}
 	r.say("both services answer, and each answer holds")
+	if err := r.ingot(ctx, "why", outcomes[0].Name); err != nil {
+		return fmt.Errorf("ask why of a server that runs: %w", err)
+	}
+	if r.o.Policy == "approve" {
+		if err := r.throwOut(ctx, outcomes[1]); err != nil {
+			return err
+		}
+	}
 	if r.o.NoBreaking {
 		return nil
 	}

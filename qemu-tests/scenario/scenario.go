@@ -46,6 +46,8 @@ type Job struct {
 	Servers []Server
 	// Stack is its reference, name or name:version.
 	Stack string
+	// Approve lets each server in by an operator's word, which it waits for.
+	Approve bool
 	// Ingot runs one command of the operator's.
 	Ingot func(ctx context.Context, args ...string) error
 	// Say is told, line by line, what goes on.
@@ -127,11 +129,28 @@ func (j Job) Run(ctx context.Context) ([]Outcome, error) {
 	return out, g.Wait()
 }
 
+// approve waits until a server asks to be let in, and lets it in.
+func (j Job) approve(ctx context.Context, s Server) error {
+	st, err := j.Await(ctx, s.Name, "pending", func(st fleet.Status) bool { return st.Phase == fleet.PhasePending })
+	if err != nil {
+		return err
+	}
+	if st.Serial == "" || len(st.MACs) == 0 || st.Summary == "" {
+		return fmt.Errorf("a server that waits is shown by serial %q, MACs %v and summary %q: want all three", st.Serial, st.MACs, st.Summary)
+	}
+	return j.Ingot(ctx, "node", "approve", s.Name)
+}
+
 // carry brings one server from its power button to its service's answer.
 func (j Job) carry(ctx context.Context, s Server) (Outcome, error) {
 	o := Outcome{Server: s, Nonce: rand.Text(), Started: time.Now()}
 	if err := j.Ingot(ctx, "node", "power", "on", s.Name, "--via", s.Via); err != nil {
 		return o, err
+	}
+	if j.Approve {
+		if err := j.approve(ctx, s); err != nil {
+			return o, err
+		}
 	}
 	st, err := j.Await(ctx, s.Name, "inventoried", Waiting)
 	if err != nil {
