@@ -93,6 +93,7 @@ test: lint build image stack ## everything: lint, all tests, the main job
 
 check: lint ## gofmt, vet, staticcheck, house rules, short tests: under two minutes
 	$(GO) test -short ./...
+	@$(GO) test -count=1 -run '^TestBudgets$$' -v ./qemu-tests | sed -n 's/.*budget: /  /p'
 
 lint: deps
 	@test -z "$$(gofmt -l $(TREES))" || { gofmt -l $(TREES); echo "run: gofmt -w on the files above"; exit 1; }

@@ -262,6 +262,6 @@ func inventoryReasons() []Reason {
 		finding(hardware.CodeSKUDiffers, "The server is not what its bill of materials says.", "a part that is missing, loose, switched off or of another kind; or a bill with a mistake",
 			"compare the named part with the order: reseat or replace it, or correct the bill and import it again", "what was expected and what was found, in the finding"),
 		finding(hardware.CodeBaselineDiffers, "The server is not what an operator accepted.", "a part that failed, was taken out, put in, or updated",
-			"look at the named part; when the change is meant: ingot baseline accept NODE", "what it was and what it is, in the finding"),
+			"look at the named part; when the change is meant, accept the server as it is", "what it was and what it is, in the finding"),
 	}
 }

@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -159,16 +161,41 @@ const (
 	mostFolderDepth = 3 // below a tree
 )
 
+// built are files that make makes, and what each may weigh.
+var built = []struct {
+	what, path string
+	most       int64
+}{
+	{"ingot-agent", "../build/ingot-agent", 12 << 20},
+	{"initramfs with all modules", "../build/agent/initramfs.cpio.zst", 24 << 20},
+}
+
+// size is what a file weighs, where it is built.
+func size(t *testing.T, path string, most int64) string {
+	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "not built"
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Size() > most {
+		t.Errorf("%s: %d bytes, at most %d", path, st.Size(), most)
+	}
+	return fmt.Sprintf("%.1f MiB", float64(st.Size())/(1<<20))
+}
+
 // TestBudgets reads the sources: files, functions, folders, init functions.
 func TestBudgets(t *testing.T) {
-	var functions, long int
+	var functions, long, files, longestFile, deepest, longest int
 	fset := token.NewFileSet()
 	for _, tree := range line {
 		err := filepath.WalkDir(filepath.Join("..", tree), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
 				return err
 			}
-			if depth := strings.Count(filepath.Dir(path), string(filepath.Separator)) - 1; depth > mostFolderDepth {
+			depth := strings.Count(filepath.Dir(path), string(filepath.Separator)) - 1
+			if deepest = max(deepest, depth); depth > mostFolderDepth {
 				t.Errorf("%s: %d folders deep, at most %d", path, depth, mostFolderDepth)
 			}
 			f, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
@@ -176,8 +203,11 @@ func TestBudgets(t *testing.T) {
 				return err
 			}
 			test := strings.HasSuffix(path, "_test.go")
-			if n := fset.Position(f.End()).Line; n > mostFileLines && !test {
-				t.Errorf("%s: %d lines, at most %d", path, n, mostFileLines)
+			if n := fset.Position(f.End()).Line; !test {
+				files, longestFile = files+1, max(longestFile, n)
+				if n > mostFileLines {
+					t.Errorf("%s: %d lines, at most %d", path, n, mostFileLines)
+				}
 			}
 			for _, decl := range f.Decls {
 				fn, ok := decl.(*ast.FuncDecl)
@@ -189,7 +219,7 @@ func TestBudgets(t *testing.T) {
 				}
 				functions++
 				n := fset.Position(fn.End()).Line - fset.Position(fn.Pos()).Line + 1
-				if n > mostFunctionLines {
+				if longest = max(longest, n); n > mostFunctionLines {
 					long++
 				}
 				if n > neverLines {
@@ -203,7 +233,14 @@ func TestBudgets(t *testing.T) {
 		}
 	}
 	share := float64(long) / float64(functions)
-	t.Logf("%d functions, %.1f %% over %d lines (at most %.0f %%)", functions, 100*share, mostFunctionLines, 100*mostLongShare)
+	tell := func(what, is, most string) { t.Logf("budget: %-46s %10s   at most %s", what, is, most) }
+	tell(fmt.Sprintf("functions over %d lines, of %d", mostFunctionLines, functions), fmt.Sprintf("%.1f %%", 100*share), fmt.Sprintf("%.0f %%", 100*mostLongShare))
+	tell("the longest function, lines", fmt.Sprint(longest), fmt.Sprint(neverLines))
+	tell(fmt.Sprintf("the longest of %d files, lines", files), fmt.Sprint(longestFile), fmt.Sprint(mostFileLines))
+	tell("the deepest folder below a tree", fmt.Sprint(deepest), fmt.Sprint(mostFolderDepth))
+	for _, b := range built {
+		tell(b.what, size(t, b.path, b.most), fmt.Sprintf("%.0f MiB", float64(b.most)/(1<<20)))
+	}
 	if functions < 500 || share > mostLongShare {
 		t.Errorf("%d of %d functions are longer than %d lines, at most %.0f %%", long, functions, mostFunctionLines, 100*mostLongShare)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ingot-metal/ingot/agent/host"
 	"github.com/ingot-metal/ingot/fleet"
 )
 
@@ -96,7 +97,11 @@ func probeKVM(path string) error {
 	if v != kvmAPIVersion {
 		return fmt.Errorf("%s speaks version %d, want %d", path, v, kvmAPIVersion)
 	}
-	vm, err := unix.IoctlRetInt(int(f.Fd()), kvmCreateVM)
+	var vm int
+	err = host.Uninterrupted(func() (err error) {
+		vm, err = unix.IoctlRetInt(int(f.Fd()), kvmCreateVM)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("create a virtual machine by %s: %w", path, err)
 	}

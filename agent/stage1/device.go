@@ -38,7 +38,11 @@ func attachLoop(path string) (string, error) {
 		return "", err
 	}
 	defer control.Close()
-	n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+	var n int
+	err = host.Uninterrupted(func() (err error) {
+		n, err = unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+		return err
+	})
 	if err != nil {
 		return "", fmt.Errorf("ask for a free loop device: %w", err)
 	}
@@ -51,7 +55,7 @@ func attachLoop(path string) (string, error) {
 	config := unix.LoopConfig{Fd: uint32(file.Fd())}
 	config.Info.Flags = unix.LO_FLAGS_READ_ONLY
 	copy(config.Info.File_name[:len(config.Info.File_name)-1], path)
-	if err := unix.IoctlLoopConfigure(int(dev.Fd()), &config); err != nil {
+	if err := host.Uninterrupted(func() error { return unix.IoctlLoopConfigure(int(dev.Fd()), &config) }); err != nil {
 		return "", fmt.Errorf("attach %s to %s: %w", path, name, err)
 	}
 	return name, nil

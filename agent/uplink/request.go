@@ -109,7 +109,7 @@ func (u *Uplink) message(e fleet.Event) (*nats.Msg, error) {
 	if e.MonoNS > 0 {
 		e.Time = time.Now().Add(-time.Duration(monoNS() - e.MonoNS))
 	}
-	e.Time = e.Time.UTC().Truncate(time.Microsecond)
+	e.Time = u.inOrder(e)
 	b, err := json.Marshal(e)
 	if err != nil {
 		return nil, fmt.Errorf("publish %s: write JSON: %v", e.Kind, err)
@@ -118,6 +118,20 @@ func (u *Uplink) message(e fleet.Event) (*nats.Msg, error) {
 	m.Header.Set(nats.MsgIdHdr, e.ID)
 	m.Data = b
 	return m, nil
+}
+
+// inOrder is the event's time, not before that of the event before it: between
+// reading the two clocks the process may be put aside for a moment. A clock
+// that was set back by more than a moment is told as it is.
+func (u *Uplink) inOrder(e fleet.Event) time.Time {
+	at := e.Time.UTC().Truncate(time.Microsecond)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if e.MonoNS >= u.lastMonoNS && at.Before(u.lastTime) && u.lastTime.Sub(at) < time.Second {
+		at = u.lastTime
+	}
+	u.lastMonoNS, u.lastTime = e.MonoNS, at
+	return at
 }
 
 // PutInventory stores the inventory, which is JSON of package hardware. It

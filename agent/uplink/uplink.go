@@ -77,6 +77,9 @@ type Uplink struct {
 	clock   string
 	target  Target
 	waiting string
+	// The event before: see inOrder.
+	lastTime   time.Time
+	lastMonoNS int64
 	// commands, if set, are heard.
 	commands *Commands
 }
