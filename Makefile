@@ -9,6 +9,10 @@ TOOLS := $(BUILD)/tools
 GO ?= go
 GOFLAGS_STATIC := -trimpath -ldflags='-s -w'
 export CGO_ENABLED := 0
+# The time of the last commit stands in what is built: the same sources give the
+# same bytes.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --pretty=%ct 2>/dev/null)
+export SOURCE_DATE_EPOCH
 
 # What the lab and the images are made of, as Debian trixie has it: QEMU 10,
 # firmware, iPXE, and the kernel that server and virtual machine share.
@@ -22,10 +26,12 @@ FUZZTIME ?= 10s
 # Labs of other names run beside it.
 LAB ?= default
 
+RELEASED := ingot ingot-agent vmlinuz initramfs.cpio.zst
+
 TREES := hardware images boot fleet agent qemu-tests
 GO_SOURCES := $(shell find $(TREES) -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod go.sum
 
-.PHONY: help deps build image stack lab e2e test check lint bench fuzz golden clean
+.PHONY: help deps build image stack lab e2e test check lint bench release fuzz golden clean
 
 help: ## what can be made
 	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +108,12 @@ lint: deps
 
 bench: build image stack ## benchmarks beside the code they measure
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
+
+release: build image ## build/release: programs, image, bill of materials, checksums; the same bytes every time
+	@rm -rf $(BUILD)/release && mkdir -p $(BUILD)/release
+	@cp $(BUILD)/ingot $(BUILD)/ingot-agent $(BUILD)/agent/vmlinuz $(BUILD)/agent/initramfs.cpio.zst $(BUILD)/release/
+	@cd $(BUILD)/release && $(GO) -C $(CURDIR) run ./images/cmd/sbom --tools $(TOOLS) --out $(BUILD)/release/sbom.cdx.json $(RELEASED:%=$(BUILD)/release/%)
+	@cd $(BUILD)/release && sha256sum $(RELEASED) sbom.cdx.json | tee SHA256SUMS
 
 fuzz: ## every fuzz target for FUZZTIME (default 10s) each
 	@$(GO) list -f '{{$$d := .Dir}}{{range .TestGoFiles}}{{$$d}}/{{.}}{{"\n"}}{{end}}{{range .XTestGoFiles}}{{$$d}}/{{.}}{{"\n"}}{{end}}' ./... | grep . | xargs grep -l '^func Fuzz' | while read -r f; do \

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,10 +38,16 @@ func (a *app) imageCommand() *cobra.Command {
 		Use: "build", Short: "Make the agent's kernel and initramfs", Args: args(0, ""),
 		Long: `Takes a Debian root with a kernel (make build/tools/.stamp unpacks one) and the
 agent, and writes OUT/vmlinuz and OUT/initramfs.cpio.zst, which the boot server
-gives to every machine.`,
+gives to every machine. The time that stands in it, below which no machine sets
+its clock, is $SOURCE_DATE_EPOCH, or that of the agent's file: with the first,
+the same sources give the same bytes.`,
 		Example: "  ingot image build --tools build/tools --agent build/ingot-agent --out build/agent",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			start := time.Now()
+			epoch, err := sourceDate(a.env("SOURCE_DATE_EPOCH"))
+			if err != nil {
+				return err
+			}
 			k, err := initramfs.FindKernel(tools)
 			if err != nil {
 				return fmt.Errorf("%w (make build/tools/.stamp unpacks one)", err)
@@ -54,7 +61,7 @@ gives to every machine.`,
 				return err
 			}
 			res, err := initramfs.Build(cmd.Context(), initramfs.Options{
-				Agent: agent, ModulesDir: k.ModulesDir, Role: "agent", Output: b.Initramfs, PCIIDs: existing(filepath.Join(tools, "usr/share/misc/pci.ids")),
+				Agent: agent, ModulesDir: k.ModulesDir, Role: "agent", Output: b.Initramfs, Built: epoch, PCIIDs: existing(filepath.Join(tools, "usr/share/misc/pci.ids")),
 			})
 			if err != nil {
 				return err
@@ -71,6 +78,19 @@ gives to every machine.`,
 	f.StringVar(&agent, "agent", "build/ingot-agent", "the agent, which becomes /init")
 	f.StringVar(&out, "out", "build/agent", "directory to write to")
 	return group(&cobra.Command{Use: "image", Short: "Make what servers boot before they have a stack"}, build)
+}
+
+// sourceDate is the time of the sources, as reproducible builds are told it:
+// seconds since 1970. Zero without one.
+func sourceDate(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n <= 0 {
+		return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH is %.40q: want seconds since 1970", s)
+	}
+	return time.Unix(n, 0).UTC(), nil
 }
 
 // existing is path, or empty where nothing is there.
