@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -29,7 +30,10 @@ type External struct {
 	// EventsMaxBytes and EventsMaxAge are as in [Config].
 	EventsMaxBytes int64
 	EventsMaxAge   time.Duration
-	Log            *slog.Logger
+	// Wait is how long a bus that is being started may take until a server
+	// answers, and then until its cluster has a leader; 30 seconds when zero.
+	Wait time.Duration
+	Log  *slog.Logger
 }
 
 const (
@@ -40,9 +44,9 @@ const (
 	maxSkew = 30 * time.Second
 	// gather is how long the servers of a cluster have to answer.
 	gather = 2 * time.Second
-	// electing is how long a cluster that has just started may take until
-	// it has a leader.
-	electing = 30 * time.Second
+	// starting is how long a bus that has just been started may take until a
+	// server answers, and then until its cluster has a leader.
+	starting = 30 * time.Second
 )
 
 // Attach uses a bus that runs apart until [Server.Close]. It looks at every
@@ -52,6 +56,7 @@ const (
 // Violations of connections to such a bus stand in the log of its servers
 // alone: [Server.OnViolation] hears of none.
 func Attach(ctx context.Context, e External) (*Server, error) {
+	e.Wait = cmp.Or(e.Wait, starting)
 	s := &Server{external: &e, log: e.Log, replicas: 1,
 		cfg: Config{Operators: e.Operators, Reconcilers: e.Reconcilers, EventsMaxBytes: e.EventsMaxBytes, EventsMaxAge: e.EventsMaxAge}}
 	if s.log == nil {
@@ -92,18 +97,36 @@ func (s *Server) attach(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("bus credentials: %s_seed: %v", u.name, err)
 		}
-		if *u.conn, err = s.connect(u.name, key, secure, nats.Timeout(5*time.Second), nats.ReconnectJitter(100*time.Millisecond, time.Second)); err != nil {
+		if *u.conn, err = s.connectApart(ctx, u.name, key, secure); err != nil {
 			return explainConnect(err, u.account, key.public)
 		}
 	}
 	if err := s.answerCallout(); err != nil {
 		return err
 	}
-	if problems := s.inspect(ctx); len(problems) > 0 {
-		return fmt.Errorf("the bus at %s is not set up as Ingot needs it (ingot bus config prints how it should be):\n  - %s",
-			strings.Join(s.external.URLs, " "), strings.Join(problems, "\n  - "))
+	return s.settle(ctx)
+}
+
+// connectApart waits for a bus that is started at the same time: servers come
+// up in no order.
+func (s *Server) connectApart(ctx context.Context, user string, key heldKey, secure nats.Option) (*nats.Conn, error) {
+	wait := s.external.Wait
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for told := false; ; told = true {
+		nc, err := s.connect(user, key, secure, nats.Timeout(5*time.Second), nats.ReconnectJitter(100*time.Millisecond, time.Second))
+		if err == nil || !errors.Is(err, nats.ErrNoServers) {
+			return nc, err
+		}
+		if !told {
+			s.log.Info("wait for the bus", "urls", s.external.URLs, "at_most", wait)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w (waited %v)", err, wait)
+		case <-time.After(500 * time.Millisecond):
+		}
 	}
-	return s.reconcileApart(ctx)
 }
 
 func seedKey(seed string, prefix nkeys.PrefixByte) (heldKey, error) {
@@ -147,26 +170,40 @@ func explainConnect(err error, account, public string) error {
 	return fmt.Errorf("%w: the server does not know this key: give account %s the user {nkey: %s} and name it in auth_users", err, account, public)
 }
 
-// reconcileApart waits for a cluster's leader, which streams need.
-func (s *Server) reconcileApart(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, electing)
+// settle looks at the servers and makes the streams. A cluster that is being
+// started has no leader, or not all of its servers: it gets time for that.
+func (s *Server) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.external.Wait)
 	defer cancel()
 	for {
-		err := s.reconcile(ctx)
-		if err == nil || ctx.Err() != nil {
+		whole, problems := s.inspect(ctx)
+		var err error
+		if len(problems) > 0 {
+			err = fmt.Errorf("the bus at %s is not set up as Ingot needs it (ingot bus config prints how it should be):\n  - %s",
+				strings.Join(s.external.URLs, " "), strings.Join(problems, "\n  - "))
+		} else {
+			err = s.reconcile(ctx)
+		}
+		if err == nil || ctx.Err() != nil || whole && (len(problems) > 0 || final(err)) {
 			return err
 		}
-		var api *jetstream.APIError
-		if errors.As(err, &api) && api.Code < 500 {
-			return err // what a leader says, not that there is none
-		}
-		s.log.Info("the bus has no leader yet", "err", err)
+		s.log.Info("the bus is not ready yet", "err", err)
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(time.Second):
+		case <-time.After(500 * time.Millisecond):
 		}
 	}
+}
+
+// noPeers is JetStream's code for a leader that has not yet heard of as many
+// servers as a stream is to have replicas.
+const noPeers = 10005
+
+// final says that an error is a leader's refusal, which time does not change.
+func final(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.Code < 500 && api.ErrorCode != noPeers
 }
 
 // ask gathers the answers of all servers to a request of the system account.
@@ -232,33 +269,33 @@ func (s *Server) kickApart(key string) {
 }
 
 // inspect is all that is missing at the servers, one sentence each, with what
-// mends it. It sets how many replicas the cluster can give.
-func (s *Server) inspect(ctx context.Context) []string {
-	var out []string
+// mends it, and whether all servers of the cluster answered. It sets how many
+// replicas the cluster can give: those of a server that is away count.
+func (s *Server) inspect(ctx context.Context) (whole bool, out []string) {
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	answers, err := s.ask(ctx, "VARZ", struct{}{})
 	if err != nil {
 		say("%v: make SYS the system_account", err)
-		return out
+		return true, out
 	}
-	stores := 0
+	size := len(answers)
 	for _, a := range answers {
 		var v varz
 		if err := json.Unmarshal(a, &v); err != nil {
 			say("a server's answer cannot be read: %v", err)
 			continue
 		}
-		if v.Data.JetStream.Config != nil {
-			stores++
+		if m := v.Data.JetStream.Meta; m != nil {
+			size = max(size, m.Size)
 		}
 		for _, p := range v.problems(time.Now()) {
 			say("server %s: %s", v.Server.Name, p)
 		}
 	}
 	switch {
-	case stores >= 3:
+	case size >= 3:
 		s.replicas = 3
-	case len(answers) == 2:
+	case size == 2:
 		say("a cluster of two servers survives the loss of none: add a third, or take one away")
 	}
 	for _, p := range s.inspectAccounts(ctx) {
@@ -267,7 +304,7 @@ func (s *Server) inspect(ctx context.Context) []string {
 	if p := s.inspectCallout(); p != "" {
 		say("%s", p)
 	}
-	return out
+	return len(answers) == size, out
 }
 
 // varz is what we read of a server's VARZ.
@@ -280,6 +317,7 @@ type varz struct {
 		TLS        bool      `json:"tls_required"`
 		JetStream  struct {
 			Config *server.JetStreamConfig `json:"config"`
+			Meta   *server.MetaClusterInfo `json:"meta"`
 		} `json:"jetstream"`
 	} `json:"data"`
 }

@@ -35,9 +35,19 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// layout is a bus of so many servers on loopback. change edits each
+// runApart is a bus of so many servers on loopback. change edits each
 // configuration before it is used.
 func runApart(t *testing.T, servers int, change func(string) string) *apart {
+	t.Helper()
+	a := layApart(t, servers, change)
+	for _, h := range a.layout.Servers {
+		a.start(h.Name)
+	}
+	return a
+}
+
+// layApart is runApart without starting a server.
+func layApart(t *testing.T, servers int, change func(string) string) *apart {
 	t.Helper()
 	dir := t.TempDir()
 	a := &apart{t: t, layout: bus.Layout{Dir: dir}, servers: map[string]*server.Server{}}
@@ -58,7 +68,6 @@ func runApart(t *testing.T, servers int, change func(string) string) *apart {
 				t.Fatal(err)
 			}
 		}
-		a.start(name)
 	}
 	t.Cleanup(func() {
 		for name := range a.servers {
@@ -205,6 +214,49 @@ func TestClusterLosesAnyServer(t *testing.T) {
 	}
 }
 
+// TestAttachWhileStarting: the servers of a cluster come up after us, one by
+// one, and with one of them away we start again. The streams are kept three
+// times all the same.
+func TestAttachWhileStarting(t *testing.T) {
+	long(t)
+	cluster := layApart(t, 3, nil)
+	type attached struct {
+		s   *bus.Server
+		err error
+	}
+	attach := func() <-chan attached {
+		c := make(chan attached, 1)
+		e := bus.External{URLs: cluster.layout.URLs(), Credentials: cluster.credentials()}
+		go func() {
+			s, err := bus.Attach(t.Context(), e)
+			c <- attached{s, err}
+		}()
+		return c
+	}
+	check := func(when string, c <-chan attached) {
+		t.Helper()
+		a := <-c
+		if a.err != nil {
+			t.Fatalf("%s: Attach = %v", when, a.err)
+		}
+		defer a.s.Close() //nolint:errcheck // the connections end with it
+		for _, stream := range []string{fleet.StreamEvents, "KV_" + fleet.BucketGrant} {
+			st, err := jetstreamOf(t, a.s).Stream(t.Context(), stream)
+			if err != nil || st.CachedInfo().Config.Replicas != 3 {
+				t.Errorf("%s: stream %s: %v, %+v; want three replicas", when, stream, err, st)
+			}
+		}
+	}
+	first := attach()
+	for _, h := range cluster.layout.Servers {
+		time.Sleep(700 * time.Millisecond) // longer than a try
+		cluster.start(h.Name)
+	}
+	check("servers start later", first)
+	cluster.stop("n2")
+	check("one is away", attach())
+}
+
 // letIn connects a new node; the callout may be on its way to another server.
 func letIn(t *testing.T, s *bus.Server, a *sessions, n fleet.NodeID) {
 	t.Helper()
@@ -302,7 +354,7 @@ func TestAttachElsewhere(t *testing.T) {
 		e    bus.External
 		want string
 	}{
-		{"nothing there", bus.External{URLs: []string{nowhere}, Credentials: good}, "nothing answers there"},
+		{"nothing there", bus.External{URLs: []string{nowhere}, Credentials: good, Wait: time.Second}, "(waited 1s): nothing answers there"},
 		{"no TLS in the URL", bus.External{URLs: []string{"nats://127.0.0.1:4222"}, Credentials: good}, "want tls://HOST:PORT"},
 		{"another CA", bus.External{URLs: one.layout.URLs(), Credentials: other}, "not by the CA of the credentials"},
 		{"no credentials", bus.External{URLs: one.layout.URLs()}, "bus credentials: schema"},
