@@ -158,7 +158,7 @@ func (c *Control) watchBuckets(js jetstream.JetStream) error {
 	nodesReady, configReady := make(chan struct{}), make(chan struct{})
 	var once1, once2 sync.Once
 	c.keep("nodes", func(ctx context.Context) error {
-		return watch(ctx, c.reg.nodes, nodePrefix+">", func(_ string, n *fleet.Node, rev uint64) {
+		return c.reg.nodes.watch(ctx, js, nodePrefix, func(_ string, n *fleet.Node, rev uint64) {
 			if n != nil && c.reg.learn(*n, rev) {
 				// Another control, or this one before it ended, may have denied
 				// a key that is in.
@@ -169,7 +169,7 @@ func (c *Control) watchBuckets(js jetstream.JetStream) error {
 		}, func() { once1.Do(func() { close(nodesReady) }) })
 	})
 	c.keep("config", func(ctx context.Context) error {
-		return watch(ctx, config, ">", c.configChanged, func() { once2.Do(func() { close(configReady) }) })
+		return config.watch(ctx, js, "", c.configChanged, func() { once2.Do(func() { close(configReady) }) })
 	})
 	for _, ready := range []chan struct{}{nodesReady, configReady} {
 		select {

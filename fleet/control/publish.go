@@ -44,7 +44,7 @@ func (p *publisher) publish(ctx context.Context, n fleet.NodeID, attempt int64, 
 	}
 	m := nats.NewMsg(string(fleet.EventSubject(n, source, kind)))
 	m.Data = b
-	if _, err := p.js.PublishMsg(ctx, m, jetstream.WithMsgID(e.ID)); err != nil {
+	if _, err := led(ctx, func() (any, error) { return p.js.PublishMsg(ctx, m, jetstream.WithMsgID(e.ID)) }); err != nil {
 		return fmt.Errorf("publish %s of %s: %w", kind, n, err)
 	}
 	return nil

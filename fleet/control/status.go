@@ -39,7 +39,7 @@ type statuses struct {
 	writing sync.Mutex // held over a write to the bucket
 	mu      sync.Mutex
 	now     map[fleet.NodeID]*held
-	applied uint64 // the last stream sequence that is in a status
+	applied uint64 // the last stream sequence that is in a status; follow's alone once it runs
 }
 
 // held is a status in memory: as it is, and as it was last written.
@@ -198,45 +198,26 @@ func (s *statuses) forget(ctx context.Context, n fleet.NodeID) error {
 // follow applies the stream's events in order, from where the statuses stand,
 // until ctx ends.
 func (s *statuses) follow(ctx context.Context) error {
-	c, err := s.js.OrderedConsumer(ctx, fleet.StreamEvents, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: s.applied + 1,
-	})
-	if err != nil {
-		return fmt.Errorf("follow events: %w", err)
-	}
-	it, err := c.Messages()
-	if err != nil {
-		return fmt.Errorf("follow events: %w", err)
-	}
-	defer context.AfterFunc(ctx, it.Stop)()
-	for {
-		m, err := it.Next()
-		if ctx.Err() != nil {
-			return ctx.Err()
+	t := &tail{js: s.js, stream: fleet.StreamEvents, next: s.applied + 1}
+	return t.run(ctx, "ingot.ev.>", func(m stored) error {
+		err := s.event(ctx, m)
+		if err == nil {
+			s.applied = m.seq
 		}
-		if err != nil {
-			return fmt.Errorf("follow events: %w", err)
-		}
-		if err := s.event(ctx, m); err != nil {
-			return err
-		}
-	}
+		return err
+	}, nil)
 }
 
 // event applies one message of the stream. The bus lets a node write only under
 // its own subject, so the subject, not the body, says who speaks.
-func (s *statuses) event(ctx context.Context, m jetstream.Msg) error {
-	meta, err := m.Metadata()
-	if err != nil {
-		return fmt.Errorf("follow events: %w", err)
-	}
-	e, err := fleet.ParseEvent(m.Data())
-	if err == nil && m.Subject() != string(fleet.EventSubject(e.Node, e.Source, e.Kind)) {
+func (s *statuses) event(ctx context.Context, m stored) error {
+	e, err := fleet.ParseEvent(m.data)
+	if err == nil && m.subject != string(fleet.EventSubject(e.Node, e.Source, e.Kind)) {
 		err = fmt.Errorf("event says that it is %s", fleet.EventSubject(e.Node, e.Source, e.Kind))
 	}
 	if err != nil {
-		s.log.Warn("event is passed over", "subject", m.Subject(), "seq", meta.Sequence.Stream, "err", err)
-		if n, ok := speaker(m.Subject()); ok {
+		s.log.Warn("event is passed over", "subject", m.subject, "seq", m.seq, "err", err)
+		if n, ok := speaker(m.subject); ok {
 			s.malformed(ctx, n, "event", err)
 		}
 		return nil
@@ -244,7 +225,7 @@ func (s *statuses) event(ctx context.Context, m jetstream.Msg) error {
 	if e.Node == fleet.ControlNode {
 		return nil // of no server: there for those who read the stream
 	}
-	in := Input{Now: meta.Timestamp, Event: &e, StreamSeq: meta.Sequence.Stream}
+	in := Input{Now: m.time, Event: &e, StreamSeq: m.seq}
 	// A machine that is enrolled by now has its status under its node ID.
 	if mac, ok := strings.CutPrefix(string(e.Node), "mac-"); ok {
 		if _, known := s.reg.nodeByAliases(aliasesOf("", "", []string{mac}, nil)); known {

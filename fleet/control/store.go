@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/ingot-metal/ingot/fleet/bus"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -15,6 +17,28 @@ const casTries = 16
 
 // errUnchanged says that there is nothing to write.
 var errUnchanged = errors.New("unchanged")
+
+// electing is how long a request waits for a bus that has lost a server, and
+// electingEvery how often it is sent again.
+const (
+	electing      = 15 * time.Second
+	electingEvery = 200 * time.Millisecond
+)
+
+// led sends a request again while no server leads the stream that it is for.
+func led[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	for begin := time.Now(); ; {
+		v, err := f()
+		if err == nil || !bus.NoLeader(err) || time.Since(begin) > electing {
+			return v, err
+		}
+		select {
+		case <-ctx.Done():
+			return v, err
+		case <-time.After(electingEvery):
+		}
+	}
+}
 
 // table is one bucket of values of one type.
 type table[T any] struct{ kv jetstream.KeyValue }
@@ -30,7 +54,7 @@ func openTable[T any](ctx context.Context, js jetstream.JetStream, bucket string
 // get returns the value of a key and its revision; revision 0 means that there
 // is none.
 func (t table[T]) get(ctx context.Context, key string) (v T, rev uint64, err error) {
-	e, err := t.kv.Get(ctx, key)
+	e, err := led(ctx, func() (jetstream.KeyValueEntry, error) { return t.kv.Get(ctx, key) })
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return v, 0, nil
 	}
@@ -50,12 +74,12 @@ func (t table[T]) put(ctx context.Context, key string, v T, rev uint64) (uint64,
 	if err != nil {
 		return 0, fmt.Errorf("write %s of %s: %v", key, t.kv.Bucket(), err)
 	}
-	var got uint64
-	if rev == 0 {
-		got, err = t.kv.Create(ctx, key, b)
-	} else {
-		got, err = t.kv.Update(ctx, key, b, rev)
-	}
+	got, err := led(ctx, func() (uint64, error) {
+		if rev == 0 {
+			return t.kv.Create(ctx, key, b)
+		}
+		return t.kv.Update(ctx, key, b, rev)
+	})
 	if conflict(err) {
 		return 0, errConflict
 	}
@@ -67,9 +91,12 @@ func (t table[T]) put(ctx context.Context, key string, v T, rev uint64) (uint64,
 
 var errConflict = errors.New("somebody else wrote first")
 
+// conflict knows both codes by which a stream says so: with replicas it is
+// another than without.
 func conflict(err error) bool {
 	var api *jetstream.APIError
-	return errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+	return errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &api) &&
+		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
 // update reads, changes and writes a value until no one comes between. change
@@ -97,43 +124,9 @@ func (t table[T]) update(ctx context.Context, key string, change func(v *T, ther
 
 // remove deletes a key; one that is not there is no error.
 func (t table[T]) remove(ctx context.Context, key string) error {
-	if err := t.kv.Delete(ctx, key); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+	_, err := led(ctx, func() (any, error) { return nil, t.kv.Delete(ctx, key) })
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
 		return fmt.Errorf("delete %s of %s: %w", key, t.kv.Bucket(), err)
 	}
 	return nil
-}
-
-// watch calls see with every value under the filter, as it stands and as it
-// changes, and ready once the standing ones are through. It returns when ctx
-// ends.
-func watch[T any](ctx context.Context, t table[T], filter string, see func(key string, v *T, rev uint64), ready func()) error {
-	w, err := t.kv.Watch(ctx, filter)
-	if err != nil {
-		return fmt.Errorf("watch %s: %w", t.kv.Bucket(), err)
-	}
-	defer w.Stop() //nolint:errcheck // the watch is over
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case e, ok := <-w.Updates():
-			switch {
-			case !ok:
-				return fmt.Errorf("watch %s: the bus closed it", t.kv.Bucket())
-			case e == nil: // the end of the standing values
-				ready()
-			case e.Operation() != jetstream.KeyValuePut:
-				see(e.Key(), nil, e.Revision())
-			default:
-				var v T
-				if err := json.Unmarshal(e.Value(), &v); err != nil {
-					// A value that cannot be read counts as none; its writer
-					// is an operator or a newer program.
-					see(e.Key(), nil, e.Revision())
-					continue
-				}
-				see(e.Key(), &v, e.Revision())
-			}
-		}
-	}
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ingot-metal/ingot/fleet/bus"
 )
 
 // oneTry is how long one request may wait. On a bus of several servers one of
@@ -34,12 +36,11 @@ func steady[T any](ctx context.Context, most time.Duration, f func(context.Conte
 
 // lost says of an error that nobody answered, and not that the answer was no.
 func lost(err error) bool {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
-		return api.Code == 503 // no leader yet
+	if bus.NoLeader(err) {
+		return true
 	}
-	for _, e := range []error{context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected,
-		nats.ErrReconnectBufExceeded, jetstream.ErrNoStreamResponse, jetstream.ErrJetStreamNotEnabled} {
+	for _, e := range []error{context.DeadlineExceeded, nats.ErrTimeout, nats.ErrDisconnected,
+		nats.ErrReconnectBufExceeded, jetstream.ErrJetStreamNotEnabled} {
 		if errors.Is(err, e) {
 			return true
 		}
