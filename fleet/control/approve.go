@@ -77,12 +77,12 @@ func (c *Control) hold(ctx context.Context, n fleet.Node, req fleet.EnrollReques
 	if n.Approval != nil {
 		at = n.Approval.Time
 	}
-	if c.once(fmt.Sprintf("pending/%s/%s/%s/%d", key, req.Key, why.Reason, at.UnixNano())) {
-		c.event(ctx, key, fleet.SourceControl, fleet.KindPending, fleet.EnrolledData{
+	c.once(fmt.Sprintf("pending/%s/%s/%s/%d", key, req.Key, why.Reason, at.UnixNano()), func() error {
+		return c.publish(ctx, key, fleet.SourceControl, fleet.KindPending, fleet.EnrolledData{
 			Role: string(req.Role), Level: "unverified", Policy: string(c.cfg.Policy), Summary: req.Summary, Address: req.Address,
 			BootID: req.BootID, Serial: req.Serial, UUID: req.UUID, MACs: req.MACs, Problem: why,
 		})
-	}
+	})
 	c.askers.note(req.Key, aliases, now)
 	reply := fleet.EnrollReply{State: state, Reason: why.Reason, Hint: why.Hint, RetrySeconds: pendingSeconds}
 	if state == fleet.EnrollRejected {
@@ -349,11 +349,7 @@ func (c *Control) named(data []byte) fleet.NodeID {
 // malformed tells in a node's timeline, once a boot, that it sent what is no
 // message. Only a node's own session can write under its subjects.
 func (c *Control) malformed(ctx context.Context, n fleet.NodeID, what string, err error) {
-	attempt, aerr := c.att.current(ctx, n)
-	if aerr != nil || !c.once(fmt.Sprintf("malformed/%s/%d/%s", n, attempt, what)) {
-		return
-	}
-	c.event(ctx, n, fleet.SourceControl, fleet.KindFinding, problemOf(fleet.ReasonMessageMalformed, n, what+": "+err.Error()))
+	c.tell(ctx, n, "malformed/"+what, *problemOf(fleet.ReasonMessageMalformed, n, what+": "+err.Error()))
 }
 
 // violated tells what somebody tried on the bus and may not: in the timeline of
@@ -367,9 +363,9 @@ func (c *Control) violated(v bus.Violation) {
 		}
 		return
 	}
-	if c.once(fmt.Sprintf("forbidden/%s/%s/%s", id, s.BootID, firstWord(way))) {
-		c.event(c.ctx, id, fleet.SourceControl, fleet.KindFinding, problemOf(fleet.ReasonForbidden, id, string(s.Role)+": "+v.Text))
-	}
+	c.once(fmt.Sprintf("forbidden/%s/%s/%s", id, s.BootID, firstWord(way)), func() error {
+		return c.publish(c.ctx, id, fleet.SourceControl, fleet.KindFinding, problemOf(fleet.ReasonForbidden, id, string(s.Role)+": "+v.Text))
+	})
 }
 
 func firstWord(s string) string {

@@ -268,11 +268,16 @@ func (b *bmcs) poll(ctx context.Context, t target) {
 
 // event writes one of our events into the present attempt.
 func (c *Control) event(ctx context.Context, key fleet.NodeID, source fleet.Source, kind string, data any) {
-	attempt, err := c.att.current(ctx, key)
-	if err == nil {
-		err = c.pub.publish(ctx, key, attempt, source, kind, time.Now(), data)
-	}
-	if err != nil && ctx.Err() == nil {
+	if err := c.publish(ctx, key, source, kind, data); err != nil && c.ctx.Err() == nil {
 		c.log.Error("event", "node", key, "kind", kind, "err", err)
 	}
+}
+
+// publish writes an event into the present boot of a server.
+func (c *Control) publish(ctx context.Context, key fleet.NodeID, source fleet.Source, kind string, data any) error {
+	attempt, err := c.att.current(ctx, key)
+	if err != nil {
+		return err
+	}
+	return c.pub.publish(ctx, key, attempt, source, kind, time.Now(), data)
 }

@@ -308,18 +308,25 @@ func (c *Control) delegations(more []images.Envelope) []images.Envelope {
 	return out[:min(len(out), 16)]
 }
 
-// once is true the first time that something is said.
-func (c *Control) once(what string) bool {
+// once says something unless it was said before. What the bus did not take is
+// said again the next time.
+func (c *Control) once(what string, say func() error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.said[what] {
-		return false
-	}
+	before := c.said[what]
 	if len(c.said) > 10000 {
 		clear(c.said)
 	}
 	c.said[what] = true
-	return true
+	c.mu.Unlock()
+	if before {
+		return
+	}
+	if err := say(); err != nil && c.ctx.Err() == nil {
+		c.log.Error("event", "what", what, "err", err)
+		c.mu.Lock()
+		delete(c.said, what)
+		c.mu.Unlock()
+	}
 }
 
 // Close ends the reconcilers and waits for them.

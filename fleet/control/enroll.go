@@ -388,14 +388,17 @@ func (c *Control) checkToken(st fleet.SignedToken, key string, now time.Time) (f
 }
 
 func (c *Control) finding(ctx context.Context, id fleet.NodeID, reason fleet.ReasonCode, evidence string) {
+	c.tell(ctx, id, string(reason)+"/"+evidence, fleet.Problem{Reason: reason, Hint: reason.HintFor(id), Evidence: evidence})
+}
+
+// tell says a problem once in each boot of a server.
+func (c *Control) tell(ctx context.Context, id fleet.NodeID, what string, p fleet.Problem) {
 	attempt, err := c.att.current(ctx, id)
-	if !c.once(fmt.Sprintf("%s/%d/%s/%s", id, attempt, reason, evidence)) {
+	if err != nil {
+		c.log.Error("finding", "node", id, "what", what, "err", err)
 		return
 	}
-	if err == nil {
-		err = c.pub.publish(ctx, id, attempt, fleet.SourceControl, fleet.KindFinding, time.Now(), fleet.Problem{Reason: reason, Hint: reason.HintFor(id), Evidence: evidence})
-	}
-	if err != nil {
-		c.log.Error("finding", "reason", reason, "err", err)
-	}
+	c.once(fmt.Sprintf("%s/%d/%s", id, attempt, what), func() error {
+		return c.pub.publish(ctx, id, attempt, fleet.SourceControl, fleet.KindFinding, time.Now(), p)
+	})
 }
