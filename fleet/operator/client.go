@@ -4,7 +4,10 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
+	"syscall"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -60,7 +63,7 @@ func Connect(oc fleet.OperatorContext, lost func(error)) (*Client, error) {
 		c.key = ed25519.NewKeyFromSeed(oc.SigningKey)
 	}
 	var err error
-	c.nc, err = bus.DialOperator(oc, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+	c.nc, err = dial(oc, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.async = err
@@ -77,6 +80,18 @@ func Connect(oc fleet.OperatorContext, lost func(error)) (*Client, error) {
 		return nil, fmt.Errorf("open JetStream: %v", err)
 	}
 	return c, nil
+}
+
+// dial tries again where a server took the connection and dropped it: it was
+// on its way down, and another of the bus is there.
+func dial(oc fleet.OperatorContext, options ...nats.Option) (*nats.Conn, error) {
+	for begin := time.Now(); ; time.Sleep(200 * time.Millisecond) {
+		nc, err := bus.DialOperator(oc, options...)
+		dropped := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+		if !dropped || time.Since(begin) > oneTry {
+			return nc, err
+		}
+	}
 }
 
 // Close ends the connection.
