@@ -62,9 +62,11 @@ func (t *tail) run(ctx context.Context, hints string, see func(stored) error, re
 		return fmt.Errorf("follow %s: %w", t.stream, err)
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // the connection is gone if it does not
-	stood, err := t.last(ctx)
-	if err != nil {
-		return err
+	stood := uint64(0)
+	if ready != nil {
+		if stood, err = t.last(ctx); err != nil {
+			return err
+		}
 	}
 	var eager time.Time
 	for {
