@@ -80,7 +80,7 @@ func (t table[T]) put(ctx context.Context, key string, v T, rev uint64) (uint64,
 		}
 		return t.kv.Update(ctx, key, b, rev)
 	})
-	if conflict(err) {
+	if bus.Conflict(err) {
 		return 0, errConflict
 	}
 	if err != nil {
@@ -90,14 +90,6 @@ func (t table[T]) put(ctx context.Context, key string, v T, rev uint64) (uint64,
 }
 
 var errConflict = errors.New("somebody else wrote first")
-
-// conflict knows both codes by which a stream says so: with replicas it is
-// another than without.
-func conflict(err error) bool {
-	var api *jetstream.APIError
-	return errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &api) &&
-		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
-}
 
 // update reads, changes and writes a value until no one comes between. change
 // sees whether the value is there; errUnchanged from it ends without a write.

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/ingot-metal/ingot/fleet"
+	"github.com/ingot-metal/ingot/fleet/bus"
 	"github.com/ingot-metal/ingot/images"
 	"github.com/ingot-metal/ingot/images/sign"
 )
@@ -80,24 +81,32 @@ func (c *Client) put(ctx context.Context, key string, v any) error {
 	if err != nil {
 		return err
 	}
-	// Whether a write that nobody answered was done is seen by the next try.
-	_, err = steady(ctx, 2*oneTry, func(ctx context.Context) (uint64, error) {
-		old, err := entry(ctx, kv, key)
-		switch {
-		case errors.Is(err, jetstream.ErrKeyNotFound):
-			return kv.Create(ctx, key, b)
-		case err != nil:
-			return 0, err
-		case string(old.Value()) == string(b):
-			return old.Revision(), nil
+	for range casTries {
+		// Whether a write that nobody answered was done is seen by the next try.
+		_, err = steady(ctx, 2*oneTry, func(ctx context.Context) (uint64, error) {
+			old, err := entry(ctx, kv, key)
+			switch {
+			case errors.Is(err, jetstream.ErrKeyNotFound):
+				return kv.Create(ctx, key, b)
+			case err != nil:
+				return 0, err
+			case string(old.Value()) == string(b):
+				return old.Revision(), nil
+			}
+			return kv.Update(ctx, key, b, old.Revision())
+		})
+		if !bus.Conflict(err) {
+			break // else another operator wrote at the same time, and the later one stands
 		}
-		return kv.Update(ctx, key, b, old.Revision())
-	})
+	}
 	if err != nil {
 		return c.explain(fmt.Errorf("write %s: %w", key, err))
 	}
 	return nil
 }
+
+// casTries bounds how often a write is tried again because another came first.
+const casTries = 16
 
 // Assignment is what [Client.Assign] is asked for.
 type Assignment struct {

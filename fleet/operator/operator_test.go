@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -150,6 +151,33 @@ func TestAssignReplacesTheRuleOfTheSameNodes(t *testing.T) {
 	}
 	if _, _, err := w.keys.Roots().OpenRule(w.keys.Delegations, ruleEnvelope(t, w), time.Now()); err != nil {
 		t.Errorf("the stored rule does not open: %v", err)
+	}
+}
+
+// Operators who write the same key at once all come through, and one of their
+// words stands.
+func TestWritesAtOnce(t *testing.T) {
+	w := newWorld(t)
+	const operators = 8
+	var all sync.WaitGroup
+	for i := range operators {
+		for _, v := range []string{fmt.Sprint("of ", i), "the same"} {
+			all.Go(func() {
+				if err := w.c.put(t.Context(), "stack.of-"+v[:2], v); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	kv, err := w.js.KeyValue(t.Context(), fleet.BucketConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{"stack.of-th": `"the same"`, "stack.of-of": `"of `} {
+		if e, err := kv.Get(t.Context(), key); err != nil || !strings.HasPrefix(string(e.Value()), want) {
+			t.Errorf("%s = %v, %v; want %s…", key, e, err, want)
+		}
 	}
 }
 
