@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ingot-metal/ingot/fleet"
+	"github.com/ingot-metal/ingot/fleet/bus"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -198,11 +199,11 @@ func (s *statuses) forget(ctx context.Context, n fleet.NodeID) error {
 // follow applies the stream's events in order, from where the statuses stand,
 // until ctx ends.
 func (s *statuses) follow(ctx context.Context) error {
-	t := &tail{js: s.js, stream: fleet.StreamEvents, next: s.applied + 1}
-	return t.run(ctx, "ingot.ev.>", func(m stored) error {
+	t := bus.Tail{JS: s.js, Stream: fleet.StreamEvents, Next: s.applied + 1, Hints: "ingot.ev.>"}
+	return t.Run(ctx, func(m bus.Stored) error {
 		err := s.event(ctx, m)
 		if err == nil {
-			s.applied = m.seq
+			s.applied = m.Seq
 		}
 		return err
 	}, nil)
@@ -210,14 +211,14 @@ func (s *statuses) follow(ctx context.Context) error {
 
 // event applies one message of the stream. The bus lets a node write only under
 // its own subject, so the subject, not the body, says who speaks.
-func (s *statuses) event(ctx context.Context, m stored) error {
-	e, err := fleet.ParseEvent(m.data)
-	if err == nil && m.subject != string(fleet.EventSubject(e.Node, e.Source, e.Kind)) {
+func (s *statuses) event(ctx context.Context, m bus.Stored) error {
+	e, err := fleet.ParseEvent(m.Data)
+	if err == nil && m.Subject != string(fleet.EventSubject(e.Node, e.Source, e.Kind)) {
 		err = fmt.Errorf("event says that it is %s", fleet.EventSubject(e.Node, e.Source, e.Kind))
 	}
 	if err != nil {
-		s.log.Warn("event is passed over", "subject", m.subject, "seq", m.seq, "err", err)
-		if n, ok := speaker(m.subject); ok {
+		s.log.Warn("event is passed over", "subject", m.Subject, "seq", m.Seq, "err", err)
+		if n, ok := speaker(m.Subject); ok {
 			s.malformed(ctx, n, "event", err)
 		}
 		return nil
@@ -225,7 +226,7 @@ func (s *statuses) event(ctx context.Context, m stored) error {
 	if e.Node == fleet.ControlNode {
 		return nil // of no server: there for those who read the stream
 	}
-	in := Input{Now: m.time, Event: &e, StreamSeq: m.seq}
+	in := Input{Now: m.Time, Event: &e, StreamSeq: m.Seq}
 	// A machine that is enrolled by now has its status under its node ID.
 	if mac, ok := strings.CutPrefix(string(e.Node), "mac-"); ok {
 		if _, known := s.reg.nodeByAliases(aliasesOf("", "", []string{mac}, nil)); known {

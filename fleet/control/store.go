@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ingot-metal/ingot/fleet"
 	"github.com/ingot-metal/ingot/fleet/bus"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -121,4 +122,22 @@ func (t table[T]) remove(ctx context.Context, key string) error {
 		return fmt.Errorf("delete %s of %s: %w", key, t.kv.Bucket(), err)
 	}
 	return nil
+}
+
+// watch calls see with every value whose key has the prefix, as it stands and
+// as it changes, and ready once the standing ones are through. It returns when
+// ctx ends.
+func (t table[T]) watch(ctx context.Context, js jetstream.JetStream, prefix string, see func(key string, v *T, rev uint64), ready func()) error {
+	bucket := t.kv.Bucket()
+	tail := bus.Tail{JS: js, Hints: string(fleet.KVSubject(bucket, prefix+">"))}
+	return bus.TailBucket(ctx, tail, bucket, prefix, func(key string, b []byte, rev uint64) error {
+		v := new(T)
+		// A value that cannot be read counts as none; its writer is an operator
+		// or a newer program.
+		if b == nil || json.Unmarshal(b, v) != nil {
+			v = nil
+		}
+		see(key, v, rev)
+		return nil
+	}, func() error { ready(); return nil })
 }

@@ -6,12 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/ingot-metal/ingot/fleet"
+	"github.com/ingot-metal/ingot/fleet/bus"
 	"github.com/ingot-metal/ingot/hardware"
 )
 
@@ -44,43 +47,38 @@ func (t Target) Key() string {
 // values reads every value of a bucket; what does not parse is an error, since
 // only our own writers put values there.
 func values[T any](ctx context.Context, c *Client, bucket, prefix string) ([]T, error) {
-	kv, err := c.bucket(ctx, bucket)
+	out, err := steady(ctx, 4*oneTry, func(ctx context.Context) ([]T, error) { return readAll[T](ctx, c, bucket, prefix) })
 	if err != nil {
-		return nil, err
+		return nil, c.explain(err)
 	}
-	return steady(ctx, 4*oneTry, func(ctx context.Context) ([]T, error) { return readAll[T](ctx, c, kv, prefix) })
+	return out, nil
 }
 
-func readAll[T any](ctx context.Context, c *Client, kv jetstream.KeyValue, prefix string) ([]T, error) {
-	bucket := kv.Bucket()
-	filter := ">"
-	if prefix != "" {
-		filter = prefix + ">"
-	}
-	w, err := kv.Watch(ctx, filter, jetstream.IgnoreDeletes())
-	if err != nil {
-		return nil, c.explain(fmt.Errorf("read bucket %s: %w", bucket, err))
-	}
-	defer w.Stop() //nolint:errcheck // the values are read
-	var out []T
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, c.explain(fmt.Errorf("read bucket %s: %w", bucket, ctx.Err()))
-		case e, ok := <-w.Updates():
-			if !ok {
-				return nil, fmt.Errorf("read bucket %s: the bus closed it", bucket)
-			}
-			if e == nil { // the end of the present values
-				return out, nil
-			}
-			var v T
-			if err := json.Unmarshal(e.Value(), &v); err != nil {
-				return nil, fmt.Errorf("read %s of bucket %s: %v", e.Key(), bucket, err)
-			}
-			out = append(out, v)
+// errThrough ends a reading at the end of the present values.
+var errThrough = errors.New("through")
+
+func readAll[T any](ctx context.Context, c *Client, bucket, prefix string) ([]T, error) {
+	now := map[string]T{}
+	err := bus.TailBucket(ctx, bus.Tail{JS: c.js}, bucket, prefix, func(key string, b []byte, _ uint64) error {
+		delete(now, key)
+		if b == nil {
+			return nil
 		}
+		var v T
+		if err := json.Unmarshal(b, &v); err != nil {
+			return fmt.Errorf("%s: %v", key, err)
+		}
+		now[key] = v
+		return nil
+	}, func() error { return errThrough })
+	if !errors.Is(err, errThrough) {
+		return nil, err
 	}
+	out := make([]T, 0, len(now))
+	for _, key := range slices.Sorted(maps.Keys(now)) {
+		out = append(out, now[key])
+	}
+	return out, nil
 }
 
 // Statuses returns the status of every node, by name and ID.
@@ -260,36 +258,37 @@ func (c *Client) Status(ctx context.Context, n fleet.NodeID) (fleet.Status, erro
 // WatchStatus calls see with every status as it stands and as it changes, until
 // see says that it has seen enough.
 func (c *Client) WatchStatus(ctx context.Context, see func(fleet.Status) (enough bool, err error)) error {
-	kv, err := c.bucket(ctx, fleet.BucketStatus)
-	if err != nil {
-		return err
-	}
-	w, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
-	if err != nil {
-		return c.explain(fmt.Errorf("watch bucket %s: %w", fleet.BucketStatus, err))
-	}
-	defer w.Stop() //nolint:errcheck // the watch is over
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case e, ok := <-w.Updates():
-			if !ok {
-				return fmt.Errorf("watch bucket %s: the bus closed it", fleet.BucketStatus)
-			}
-			if e == nil {
-				continue
+	enough := errors.New("enough")
+	t := bus.Tail{JS: c.js, Hints: "ingot.ev.>", Every: watchEvery}
+	_, err := steady(ctx, forever, func(ctx context.Context) (any, error) {
+		return nil, bus.TailBucket(ctx, t, fleet.BucketStatus, "", func(key string, b []byte, rev uint64) error {
+			if b == nil {
+				return nil
 			}
 			var s fleet.Status
-			if err := json.Unmarshal(e.Value(), &s); err != nil {
-				return fmt.Errorf("read status %s: %v", e.Key(), err)
+			if err := json.Unmarshal(b, &s); err != nil {
+				return fmt.Errorf("%s: %v", key, err)
 			}
-			if enough, err := see(s); err != nil || enough {
-				return err
+			done, err := see(s)
+			if err == nil && done {
+				err = enough
 			}
-		}
+			t.Next = rev + 1
+			return err
+		}, nil)
+	})
+	if errors.Is(err, enough) {
+		return nil
 	}
+	return err
 }
+
+const (
+	// watchEvery is how often statuses are looked at that change without an
+	// event: by heartbeats, and by deadlines.
+	watchEvery = 250 * time.Millisecond
+	forever    = 100 * 365 * 24 * time.Hour
+)
 
 // Same says whether a status is this server's: by ID, by machine, or by MAC
 // address where the server was only seen before.

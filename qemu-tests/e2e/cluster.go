@@ -19,8 +19,14 @@ import (
 	"github.com/ingot-metal/ingot/qemu-tests/scenario"
 )
 
-// away is how long a killed server of the bus stays away.
-const away = 6 * time.Second
+const (
+	// away is how long a killed server of the bus stays away.
+	away = 6 * time.Second
+	// rest is how long a bus that is whole again is left alone: leaders are
+	// chosen in up to nine seconds, and without it two servers are away for them
+	// at a time.
+	rest = 5 * time.Second
+)
 
 // loseServers kills one server of the bus after the other, each until it is
 // back and has caught up, over and over until ctx ends. It returns how often,
@@ -45,6 +51,7 @@ func (r *run) loseServers(ctx context.Context) (losses int, err error) {
 		if err := whole(ctx, nc); err != nil {
 			return losses, endOf(ctx, fmt.Errorf("after the loss of bus server %s: %w", name, err))
 		}
+		pause(ctx, rest)
 	}
 	return losses, nil
 }

@@ -1,4 +1,4 @@
-package control
+package bus_test
 
 import (
 	"context"
@@ -9,9 +9,24 @@ import (
 	"time"
 
 	"github.com/ingot-metal/ingot/fleet"
+	"github.com/ingot-metal/ingot/fleet/bus"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+func aloneJetStream(t *testing.T) jetstream.JetStream {
+	t.Helper()
+	s, err := bus.Start(t.Context(), bus.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return jetstreamOf(t, s)
+}
 
 var errEnough = errors.New("enough")
 
@@ -31,8 +46,8 @@ func publish(t *testing.T, js jetstream.JetStream, subject, data string, headers
 // TestTail: what stands and what comes is seen once, in order, whatever the
 // headers of a message say.
 func TestTail(t *testing.T) {
-	js := testStream(t)
-	const standing, coming = 2*tailBatch + 10, 20
+	js := aloneJetStream(t)
+	const standing, coming = 2*256 + 10, 20
 	subject := func(i int) string { return fmt.Sprintf("ingot.ev.n-%d.agent.step", i) }
 	hostile := map[int][]string{
 		3: {"Status", "503"}, 4: {"Status", "204"}, 5: {jetstream.SubjectHeader, subject(99)},
@@ -49,16 +64,16 @@ func TestTail(t *testing.T) {
 	defer cancel()
 	var got []string
 	wasReady := 0
-	tl := &tail{js: js, stream: fleet.StreamEvents, next: 1}
-	err := tl.run(ctx, "ingot.ev.>", func(m stored) error {
-		if m.seq != uint64(len(got)+1) || time.Since(m.time).Abs() > time.Minute {
-			t.Errorf("message %d: sequence %d at %v", len(got)+1, m.seq, m.time)
+	tl := &bus.Tail{JS: js, Stream: fleet.StreamEvents, Hints: "ingot.ev.>"}
+	err := tl.Run(ctx, func(m bus.Stored) error {
+		if m.Seq != uint64(len(got)+1) || time.Since(m.Time).Abs() > time.Minute {
+			t.Errorf("message %d: sequence %d at %v", len(got)+1, m.Seq, m.Time)
 		}
-		if got = append(got, m.subject); len(got) == standing+coming {
+		if got = append(got, m.Subject); len(got) == standing+coming {
 			return errEnough
 		}
 		return nil
-	}, func() {
+	}, func() error {
 		wasReady = len(got)
 		go func() {
 			for i := range coming {
@@ -67,6 +82,7 @@ func TestTail(t *testing.T) {
 				}
 			}
 		}()
+		return nil
 	})
 	if !errors.Is(err, errEnough) || wasReady < standing {
 		t.Errorf("run = %v, ready after %d of %d; want all that stood before", err, wasReady, standing)
@@ -83,68 +99,64 @@ func TestTail(t *testing.T) {
 // TestTailGoesOn: a reader that was stopped goes on where it was, and a stream
 // without a message is ready at once.
 func TestTailGoesOn(t *testing.T) {
-	js := testStream(t)
+	js := aloneJetStream(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	tl := &tail{js: js, stream: fleet.StreamEvents, next: 1}
+	tl := &bus.Tail{JS: js, Stream: fleet.StreamEvents, Hints: "ingot.ev.>"}
 	ended, end := context.WithCancel(ctx)
-	if err := tl.run(ended, "ingot.ev.>", func(stored) error { return errEnough }, end); !errors.Is(err, context.Canceled) {
+	if err := tl.Run(ended, func(bus.Stored) error { return errEnough }, func() error { end(); return nil }); !errors.Is(err, context.Canceled) {
 		t.Fatalf("an empty stream: %v; want ready", err)
 	}
 	for i := range 3 {
 		publish(t, js, "ingot.ev.n-1.agent.step", fmt.Sprint(i))
 	}
 	for want := range 3 {
-		err := tl.run(ctx, "ingot.ev.>", func(m stored) error {
-			if string(m.data) == fmt.Sprint(want) {
+		err := tl.Run(ctx, func(m bus.Stored) error {
+			if string(m.Data) == fmt.Sprint(want) {
 				return errEnough
 			}
-			return fmt.Errorf("got %s", m.data)
+			return fmt.Errorf("got %s", m.Data)
 		}, nil)
 		if !errors.Is(err, errEnough) {
 			t.Errorf("message %d: %v", want, err)
 		}
-		tl.next++ // see has ended the run before it counted
+		tl.Next++ // see has ended the run before it counted
 	}
 }
 
-// TestWatch: values, deletions and what cannot be read, under a prefix.
-func TestWatch(t *testing.T) {
-	js := testStream(t)
-	tb, err := openTable[fleet.Machine](t.Context(), js, fleet.BucketConfig)
+// TestTailBucket: values and deletions under a prefix.
+func TestTailBucket(t *testing.T) {
+	js := aloneJetStream(t)
+	kv, err := js.KeyValue(t.Context(), fleet.BucketConfig)
 	if err != nil {
 		t.Fatal(err)
 	}
 	put := func(key, value string) {
 		t.Helper()
-		if _, err := tb.kv.Put(t.Context(), key, []byte(value)); err != nil {
+		if _, err := kv.Put(t.Context(), key, []byte(value)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	put("machine.a", `{"name":"a"}`)
-	put("other.b", `{"name":"b"}`)
-	put("machine.c", `nonsense`)
+	put("machine.a", "1")
+	put("other.b", "2")
+	put("machine.c", "3")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	var got []string
-	err = tb.watch(ctx, js, "machine.", func(key string, m *fleet.Machine, _ uint64) {
-		name := "nothing"
-		if m != nil {
-			name = m.Name
+	err = bus.TailBucket(ctx, bus.Tail{JS: js}, fleet.BucketConfig, "machine.", func(key string, value []byte, rev uint64) error {
+		if value == nil {
+			value = []byte("deleted")
 		}
-		if got = append(got, key+" is "+name); len(got) == 4 {
-			cancel()
+		if got = append(got, fmt.Sprintf("%s %s %d", key, value, rev)); len(got) == 4 {
+			return errEnough
 		}
-	}, func() {
+		return nil
+	}, func() error {
 		got = append(got, "ready")
-		go func() {
-			if err := tb.kv.Delete(ctx, "machine.a"); err != nil {
-				t.Error(err)
-			}
-		}()
+		return kv.Delete(ctx, "machine.a")
 	})
-	want := []string{"machine.a is a", "machine.c is nothing", "ready", "machine.a is nothing"}
-	if !slices.Equal(got, want) {
-		t.Errorf("watch = %v, %v; want %v", got, err, want)
+	want := []string{"machine.a 1 1", "machine.c 3 3", "ready", "machine.a deleted 4"}
+	if !slices.Equal(got, want) || !errors.Is(err, errEnough) {
+		t.Errorf("TailBucket = %q, %v; want %q", got, err, want)
 	}
 }
