@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -248,4 +249,30 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-time.After(d):
 		return true
 	}
+}
+
+// memory is what the kernel could give to a program, and all that it has
+// (proc_meminfo(5): MemAvailable, MemTotal), in bytes.
+func memory() (available, total uint64, err error) {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		var name string
+		var kib uint64
+		if n, _ := fmt.Sscanf(line, "%s %d kB", &name, &kib); n != 2 { //nolint:errcheck // other lines have other forms
+			continue
+		}
+		switch name {
+		case "MemAvailable:":
+			available = kib << 10
+		case "MemTotal:":
+			total = kib << 10
+		}
+	}
+	if available == 0 || total == 0 {
+		return 0, 0, errors.New("read /proc/meminfo: MemAvailable or MemTotal does not stand in it")
+	}
+	return available, total, nil
 }

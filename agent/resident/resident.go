@@ -216,6 +216,11 @@ func (r *resident) tell(l fleet.Layer) {
 		text += ": " + l.Evidence
 	}
 	r.say("%s", text)
+	if l.Layer == fleet.LayerService && l.State == fleet.LayerUp {
+		if free, all, err := memory(); err == nil {
+			r.say("memory: %d MiB of %d are free", free>>20, all>>20)
+		}
+	}
 	source := fleet.SourceResident
 	if l.Layer == fleet.LayerContainer {
 		source = fleet.SourceVM // the VM's word, relayed
