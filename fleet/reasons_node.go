@@ -163,7 +163,7 @@ func layerReasons() []Reason {
 			"read what the system answered; build the stack again when its root lacks QEMU",
 			"what the system answered, in the evidence"},
 		{ReasonQEMUExited, ClassFault, "layer vm",
-			"The virtual machine's QEMU ended.",
+			"The virtual machine's QEMU ended; it is started again up to three times in a row, unless an operator stopped it.",
 			[]string{"an operator stopped it: ingot node vm stop", "the guest powered off or its kernel stopped", "the host's kernel killed it for lack of memory"},
 			"read QEMU's last words; ingot node power cycle NODE starts the stack anew",
 			"the exit status and last words in the evidence; command lines of the timeline"},

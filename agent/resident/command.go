@@ -24,7 +24,8 @@ func (r *resident) commands() *uplink.Commands {
 	}
 }
 
-// stopVM ends a virtual machine as pulling its power would.
+// stopVM ends a virtual machine as pulling its power would. It is not started
+// again.
 func (r *resident) stopVM(_ context.Context, c fleet.Command) (string, error) {
 	name := c.Args["vm"]
 	v, ok := r.vms.Load(name)
@@ -32,6 +33,11 @@ func (r *resident) stopVM(_ context.Context, c fleet.Command) (string, error) {
 		return "", fmt.Errorf("stop VM %.80q: this stack runs none of that name", name)
 	}
 	p := v.(*process)
+	r.keep(func(s *session) {
+		rec := s.VMs[name]
+		rec.Stopped = true
+		s.VMs[name] = rec
+	})
 	if err := p.kill(); err != nil {
 		return "", fmt.Errorf("stop VM %s: %w", name, err)
 	}

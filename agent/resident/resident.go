@@ -65,7 +65,9 @@ type resident struct {
 	stopping func() bool
 	// portTrouble is why a VM's ports are not led; written before VMs run.
 	portTrouble map[string]error
-	// qemu and openTap are replaced by tests, which have no KVM.
+	// vmPause, qemu and openTap are replaced by tests, which have no KVM and
+	// less time.
+	vmPause time.Duration
 	qemu    string
 	openTap func(vmNet) (*os.File, error)
 }
@@ -112,7 +114,7 @@ func Run(ctx context.Context, opt Options) error {
 func open(opt Options, bootID string) (*resident, *uplink.Uplink, error) {
 	r := &resident{
 		opt: opt, log: opt.Log, bootID: bootID, kvmLoaded: make(chan struct{}), online: make(chan struct{}), started: time.Now(),
-		qemu: qemuPath, openTap: openTap, stopping: sync.OnceValue(hostStops),
+		vmPause: vmPause, qemu: qemuPath, openTap: openTap, stopping: sync.OnceValue(hostStops),
 	}
 	var resumed bool
 	var err error

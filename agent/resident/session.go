@@ -50,6 +50,11 @@ type vmRecord struct {
 	Console string    `json:"console"`
 	Output  string    `json:"output"`
 	Started time.Time `json:"started"`
+	// Ended says that it did and that this was told, Stopped that an operator
+	// wanted it to. Failures are its ends in a row.
+	Ended    bool `json:"ended,omitempty"`
+	Stopped  bool `json:"stopped,omitempty"`
+	Failures int  `json:"failures,omitempty"`
 }
 
 // sessionFile is a session and the file that it stands in.

@@ -12,8 +12,10 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -47,6 +49,7 @@ func standInResident(dir string) {
 	}
 	defer link.Close()
 	r.qemu, _ = os.Executable()
+	r.vmPause = 20 * time.Millisecond
 	r.openTap = func(vmNet) (*os.File, error) { return os.Open(os.DevNull) }
 	r.stopping = func() bool { return os.Getenv("INGOT_TEST_STOPS") != "" }
 	ctx, cancel := context.WithCancel(context.Background())
@@ -267,14 +270,103 @@ func TestKilledResidentGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	last.until("vm vm0: down (qemu-exited)")
-	last.until("left")
-	if err := last.cmd.Wait(); err != nil {
-		t.Error(err)
+	last.until("QEMU started")
+	last.until("container hello: up")
+	last.endWithVM(dir)
+}
+
+// endWithVM kills a resident, and then its VM.
+func (c *child) endWithVM(dir string) {
+	c.t.Helper()
+	pid := sessionIn(c.t, dir).VMs["vm0"].PID
+	c.end(syscall.SIGKILL)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		c.t.Fatal(err)
 	}
 }
 
+// A VM that ends again and again is started again some times, and then left
+// alone, which is said and holds for the next resident too.
+func TestVMThatEndsAgainAndAgain(t *testing.T) {
+	dir := t.TempDir()
+	handoffIn(t, dir)
+	r := startResident(t, dir)
+	for range vmTries + 1 {
+		r.until("vm vm0: up")
+		if err := syscall.Kill(sessionIn(t, dir).VMs["vm0"].PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		r.until("vm vm0: down (qemu-exited)")
+	}
+	said := strings.Join(r.until("left"), "\n")
+	if strings.Contains(said, "QEMU started") {
+		t.Errorf("it was started once more: %s", said)
+	}
+	if rec := sessionIn(t, dir).VMs["vm0"]; rec.Failures != vmTries+1 || !rec.Ended {
+		t.Errorf("the session has %+v; want that it ended %d times", rec, vmTries+1)
+	}
+	next := startResident(t, dir)
+	if said := strings.Join(next.until("left"), "\n"); strings.Contains(said, "QEMU started") || strings.Contains(said, "qemu-exited") {
+		t.Errorf("the next resident said: %s", said)
+	}
+}
+
+// A VM that an operator stopped is not started again.
+func TestVMThatWasStopped(t *testing.T) {
+	dir := t.TempDir()
+	handoffIn(t, dir)
+	var said lines
+	r, link, err := open(Options{Dir: dir, Log: slog.New(slog.DiscardHandler), Say: said.add}, "hv-boot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer link.Close()
+	if r.qemu, err = os.Executable(); err != nil {
+		t.Fatal(err)
+	}
+	r.vmPause = time.Millisecond
+	r.openTap = func(vmNet) (*os.File, error) { return os.Open(os.DevNull) }
+	r.set(fleet.LayerHypervisor, "kvm", fleet.LayerUp, "", "", nil)
+	ended := make(chan struct{})
+	go func() { r.runVM(t.Context(), 0, r.handoff.Manifest.VMs[0]); close(ended) }()
+	eventually(t, "the VM is up", func() bool { return r.layers.state(fleet.LayerVM, "vm0") == fleet.LayerUp })
+	if _, err := r.stopVM(t.Context(), fleet.Command{Args: map[string]string{"vm": "vm0"}}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("it was started again")
+	}
+	if !said.has("vm vm0: down (qemu-exited): an operator stopped it") {
+		t.Errorf("said %q; want that an operator stopped it", said.all())
+	}
+}
+
+// lines is what was said.
+type lines struct {
+	mu sync.Mutex
+	s  []string
+}
+
+func (l *lines) add(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.s = append(l.s, fmt.Sprintf(format, args...))
+}
+
+func (l *lines) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.s)
+}
+
+func (l *lines) has(text string) bool {
+	return slices.ContainsFunc(l.all(), func(s string) bool { return strings.Contains(s, text) })
+}
+
 // A VM that ended while no resident ran is said to have, once, with its last
-// words, and is not started again.
+// words, and is started again.
 func TestVMThatEndedMeanwhile(t *testing.T) {
 	dir := t.TempDir()
 	handoffIn(t, dir)
@@ -286,16 +378,12 @@ func TestVMThatEndedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the VM ended", func() bool { return !lives(pid) })
-	for i := range 2 {
-		r := startResident(t, dir)
-		said := strings.Join(r.until("left"), "\n")
-		if has := strings.Contains(said, "vm0: down (qemu-exited)") && strings.Contains(said, "stand-in for QEMU"); has != (i == 0) {
-			t.Errorf("resident %d after it said: %s", i+1, said)
-		}
-		if err := r.cmd.Wait(); err != nil {
-			t.Error(err)
-		}
+	next := startResident(t, dir)
+	said := strings.Join(next.until("container hello: up"), "\n")
+	if n := strings.Count(said, "vm0: down (qemu-exited)"); n != 1 || !strings.Contains(said, "stand-in for QEMU") || !strings.Contains(said, "QEMU started") {
+		t.Errorf("the next resident said: %s", said)
 	}
+	next.endWithVM(dir)
 }
 
 // A resident that is asked to end leaves its VM, unless the server goes down.

@@ -28,47 +28,97 @@ func (r *resident) vmRecordOf(i int) vmRecord {
 	return vmRecord{Link: base + ".link", Console: base + ".console", Output: base + ".log"}
 }
 
-// runVM starts one virtual machine, or takes up the one that an earlier resident
-// started, and stays with it until it ends.
+// A virtual machine that ended by itself is started again, after a pause that
+// grows. One that ended so often in a row is left alone; one that ran for so
+// long begins a new row.
+const (
+	vmTries   = 3
+	vmPause   = 5 * time.Second
+	vmSettled = 10 * time.Minute
+)
+
+// runVM keeps one virtual machine running: it starts it, or takes up the one
+// that an earlier resident started, and stays with it.
 func (r *resident) runVM(ctx context.Context, i int, vm images.VM) {
-	down := func(reason fleet.ReasonCode, err error) {
-		r.set(fleet.LayerVM, vm.Name, fleet.LayerDown, reason, err.Error(), nil)
-	}
-	n := vmNetwork(i)
 	if err := r.portTrouble[vm.Name]; err != nil {
-		down(fleet.ReasonVMNetwork, err)
+		r.set(fleet.LayerVM, vm.Name, fleet.LayerDown, fleet.ReasonVMNetwork, err.Error(), nil)
 		return
 	}
+	for r.vmLife(ctx, i, vm) {
+		rec, _ := r.session.vm(vm.Name)
+		if !pause(ctx, time.Duration(rec.Failures)*r.vmPause) {
+			return
+		}
+	}
+}
+
+// vmLife is one life of a virtual machine. It says whether there may be
+// another.
+func (r *resident) vmLife(ctx context.Context, i int, vm images.VM) bool {
+	down := func(reason fleet.ReasonCode, err error) bool {
+		r.set(fleet.LayerVM, vm.Name, fleet.LayerDown, reason, err.Error(), nil)
+		return false
+	}
 	rec, known := r.session.vm(vm.Name)
-	if known {
+	if known && !rec.Ended {
 		p, err := adopt(rec)
 		switch {
 		case err == nil:
 			r.say("vm %s: QEMU (process %d) is taken up", vm.Name, p.pid)
-			r.stay(ctx, p, rec, i, vm)
-			return
+			return r.stay(ctx, p, rec, i, vm)
 		case !errors.Is(err, errNeverStarted):
-			if r.layers.state(fleet.LayerVM, vm.Name) != fleet.LayerDown {
-				down(fleet.ReasonQEMUExited, fmt.Errorf("QEMU (process %d) ended while no resident ran: %w; last words: %s", rec.PID, err, lastWords(rec.Output)))
-			}
-			return
+			return r.vmEnded(vm.Name, fmt.Sprintf("QEMU (process %d) ended while no resident ran: %v; last words: %s", rec.PID, err, lastWords(rec.Output)))
 		}
 	}
+	if rec.Ended && !rec.again() {
+		return false // and that was said
+	}
+	n := vmNetwork(i)
 	tap, err := r.openTap(n)
 	if err != nil {
-		down(fleet.ReasonVMNetwork, err)
-		return
+		return down(fleet.ReasonVMNetwork, err)
 	}
 	defer tap.Close()
-	rec = r.vmRecordOf(i)
+	rec = r.vmRecordOf(i).after(rec)
 	p, err := r.startQEMU(&rec, tap, i, vm)
 	if err != nil {
-		down(fleet.ReasonQEMUStart, err)
-		return
+		return down(fleet.ReasonQEMUStart, err)
 	}
 	r.say("vm %s: QEMU started (process %d)", vm.Name, p.pid)
 	r.set(fleet.LayerVM, vm.Name, fleet.LayerStarting, "", "", map[string]string{"address": n.guestIP()})
-	r.stay(ctx, p, rec, i, vm)
+	return r.stay(ctx, p, rec, i, vm)
+}
+
+// after is a new life that follows another.
+func (rec vmRecord) after(last vmRecord) vmRecord {
+	rec.Failures = last.Failures
+	return rec
+}
+
+// again says whether a virtual machine that ended is started again.
+func (rec vmRecord) again() bool { return !rec.Stopped && rec.Failures <= vmTries }
+
+// vmEnded notes the end of a virtual machine, says it, and whether it is
+// started again.
+func (r *resident) vmEnded(name, how string) bool {
+	var rec vmRecord
+	r.keep(func(s *session) {
+		rec = s.VMs[name]
+		if time.Since(rec.Started) > vmSettled {
+			rec.Failures = 0
+		}
+		rec.Ended = true
+		rec.Failures++
+		s.VMs[name] = rec
+	})
+	switch {
+	case rec.Stopped:
+		how = "an operator stopped it: " + how
+	case !rec.again():
+		how = fmt.Sprintf("it ended %d times in a row and is left alone: %s", rec.Failures, how)
+	}
+	r.set(fleet.LayerVM, name, fleet.LayerDown, fleet.ReasonQEMUExited, how, map[string]string{"boot_id": ""})
+	return rec.again()
 }
 
 // startQEMU starts the process and keeps how to find it again. It is a process
@@ -108,9 +158,10 @@ func (r *resident) startQEMU(rec *vmRecord, tap *os.File, i int, vm images.VM) (
 	return p, nil
 }
 
-// stay follows a virtual machine until it ends. When this process is asked to
-// end, the VM ends with it only if the server goes down.
-func (r *resident) stay(ctx context.Context, p *process, rec vmRecord, i int, vm images.VM) {
+// stay follows a virtual machine until it ends, and says whether it is started
+// again. When this process is asked to end, the VM ends with it only if the
+// server goes down.
+func (r *resident) stay(ctx context.Context, p *process, rec vmRecord, i int, vm images.VM) bool {
 	defer p.close()
 	r.vms.Store(vm.Name, p)
 	defer r.vms.Delete(vm.Name)
@@ -135,11 +186,10 @@ func (r *resident) stay(ctx context.Context, p *process, rec vmRecord, i int, vm
 				r.log.Warn("stop vm", "vm", vm.Name, "cause", err)
 			}
 		}
-		return
+		return false
 	}
-	r.set(fleet.LayerVM, vm.Name, fleet.LayerDown, fleet.ReasonQEMUExited,
-		fmt.Sprintf("QEMU (process %d) ended after %.0f s: %s; last words: %s", p.pid, time.Since(rec.Started).Seconds(), how, console.tail()+" "+lastWords(rec.Output)),
-		map[string]string{"boot_id": ""})
+	return r.vmEnded(vm.Name, fmt.Sprintf("QEMU (process %d) ended after %.0f s: %s; last words: %s",
+		p.pid, time.Since(rec.Started).Seconds(), how, console.tail()+" "+lastWords(rec.Output)))
 }
 
 // redial uses a connection to a unix socket, and another when it ends, until ctx
