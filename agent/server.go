@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -45,6 +44,7 @@ type server struct {
 	bundle   images.GrantBundle
 	verified sign.Verified
 	plan     boot.Plan
+	dir      string // of the target, in memory
 	target   target
 	resident string // the resident's public nkey
 }
@@ -284,7 +284,7 @@ func (s *server) fetch(ctx context.Context) error {
 			s.say("fetch: %s: %v; again in %v", a.Name, err, pause)
 		},
 	})
-	t, err := assemble(ctx, f, s.plan, stackDir)
+	t, err := assemble(ctx, f, s.plan, s.dir)
 	var digest *fetch.DigestError
 	switch {
 	case errors.As(err, &digest):
@@ -372,7 +372,7 @@ func (s *server) jump(ctx context.Context) error {
 // forget drops what a refused grant left in memory.
 func (s *server) forget() {
 	s.resident, s.target, s.plan, s.verified = "", target{}, boot.Plan{}, sign.Verified{}
-	if err := os.RemoveAll(filepath.Clean(stackDir)); err != nil {
+	if err := os.RemoveAll(s.dir); err != nil {
 		s.say("grant: %v", err)
 	}
 }

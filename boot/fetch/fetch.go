@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -58,13 +59,19 @@ func New(o Options) *Fetcher {
 	return &Fetcher{o}
 }
 
-// DigestError says that the bytes that came are not those that were asked for.
+// DigestError says that the server has other bytes than those that were asked
+// for: as many with another digest, or too few.
 type DigestError struct {
 	Artifact images.Artifact
 	Got      images.Digest
+	// GotBytes is how many the server has in all, where these are too few.
+	GotBytes int64
 }
 
 func (e *DigestError) Error() string {
+	if e.Got == "" {
+		return fmt.Sprintf("fetch %s: the server has %d bytes of it, want %d", e.Artifact.Name, e.GotBytes, e.Artifact.SizeBytes)
+	}
 	return fmt.Sprintf("fetch %s: digest is %s, want %s", e.Artifact.Name, e.Got.Short(), e.Artifact.Digest.Short())
 }
 
@@ -101,6 +108,10 @@ func (f *Fetcher) Copy(ctx context.Context, w io.Writer, a images.Artifact) erro
 		if err == nil {
 			continue
 		}
+		var short *DigestError
+		if errors.As(err, &short) {
+			return short // asking again brings no more
+		}
 		if s.left < before {
 			try = 1
 		}
@@ -119,7 +130,7 @@ func (f *Fetcher) Copy(ctx context.Context, w io.Writer, a images.Artifact) erro
 		try++
 	}
 	if got := images.DigestFromSum(s.hash.Sum(nil)); got != a.Digest {
-		return &DigestError{a, got}
+		return &DigestError{Artifact: a, Got: got}
 	}
 	return nil
 }
@@ -144,6 +155,9 @@ func (f *Fetcher) once(ctx context.Context, s *sink, a images.Artifact) error {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	defer resp.Body.Close()
+	if all, ok := total(resp); ok && all < a.SizeBytes {
+		return &DigestError{Artifact: a, GotBytes: all}
+	}
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
 		return fmt.Errorf("GET %s: %w", url, ErrAbsent)
@@ -160,6 +174,19 @@ func (f *Fetcher) once(ctx context.Context, s *sink, a images.Artifact) error {
 		return cause
 	}
 	return err
+}
+
+// total is how many bytes the server says that the whole file has.
+func total(resp *http.Response) (int64, bool) {
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return resp.ContentLength, resp.ContentLength >= 0
+	case http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
+		_, all, _ := strings.Cut(resp.Header.Get("Content-Range"), "/")
+		n, err := strconv.ParseInt(all, 10, 64)
+		return n, err == nil && n >= 0
+	}
+	return 0, false
 }
 
 var errWrite = errors.New("no room for it")

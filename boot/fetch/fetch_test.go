@@ -181,6 +181,18 @@ func TestAppendRefuses(t *testing.T) {
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b[:1000]))
 		return true
 	}
+	requests := 0
+	shortLater := func(w http.ResponseWriter, r *http.Request) bool {
+		if requests++; requests > 1 {
+			return short(w, r)
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+		w.Write(b[:2000])
+		panic(http.ErrAbortHandler)
+	}
+	tooFew := func(n int64) func(error) bool {
+		return func(err error) bool { var d *DigestError; return errors.As(err, &d) && d.GotBytes == n && d.Got == "" }
+	}
 	stall := func(w http.ResponseWriter, r *http.Request) bool {
 		w.Header().Set("Content-Length", "1048576")
 		w.WriteHeader(200)
@@ -193,18 +205,24 @@ func TestAppendRefuses(t *testing.T) {
 		body   []byte
 		change func(http.ResponseWriter, *http.Request) bool
 		want   func(error) bool
+		most   int // requests
 	}{
-		{"one bit turned", flipped, asIs, func(err error) bool { var d *DigestError; return errors.As(err, &d) }},
-		{"not there", b, absent, func(err error) bool { return errors.Is(err, ErrAbsent) }},
-		{"cut short", b, short, func(err error) bool { return err != nil }},
-		{"stalls", b, stall, func(err error) bool { return err != nil && strings.Contains(err.Error(), "no byte for") }},
+		{"one bit turned", flipped, asIs, func(err error) bool { var d *DigestError; return errors.As(err, &d) }, 1},
+		{"not there", b, absent, func(err error) bool { return errors.Is(err, ErrAbsent) }, 1},
+		{"cut short", b, short, tooFew(1000), 1},
+		{"cut short in between", b, shortLater, tooFew(1000), 2},
+		{"stalls", b, stall, func(err error) bool { return err != nil && strings.Contains(err.Error(), "no byte for") }, 3},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := serve(t, tc.body, tc.change)
+			var asked int
+			s := serve(t, tc.body, func(w http.ResponseWriter, r *http.Request) bool { asked++; return tc.change(w, r) })
 			f := open(t)
-			err := New(Options{Base: s.URL, Tries: 2, StallAfter: 50 * time.Millisecond}).Append(context.Background(), f, artifact(b))
+			err := New(Options{Base: s.URL, Tries: 3, StallAfter: 50 * time.Millisecond}).Append(context.Background(), f, artifact(b))
 			if !tc.want(err) {
 				t.Errorf("Append = %v", err)
+			}
+			if asked > tc.most {
+				t.Errorf("it was asked for %d times; want %d at most", asked, tc.most)
 			}
 			if got := string(content(t, f)); got != "before" {
 				t.Errorf("after a refusal the file holds %d bytes; want what was there before", len(got))
