@@ -315,12 +315,9 @@ func (s *server) mounts() ([]netboot.Mount, error) {
 	if s.Stacks == "" {
 		return nil, nil
 	}
-	if _, err := os.Stat(s.Stacks); err != nil {
-		return nil, fmt.Errorf("open the stacks: %w (run: make stack)", err)
-	}
 	st, err := store.Open(s.Stacks)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open the stacks: %w (run: make stack, or name another with --stacks)", err)
 	}
 	return []netboot.Mount{{Prefix: "/blobs/", Handler: st}}, nil
 }

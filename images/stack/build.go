@@ -96,7 +96,7 @@ func Build(ctx context.Context, o Options) (Result, error) {
 		return Result{}, fmt.Errorf("build stack: %w", err)
 	}
 	defer os.RemoveAll(work)
-	s, err := store.Open(o.Out)
+	s, err := store.Create(o.Out)
 	if err != nil {
 		return Result{}, fmt.Errorf("build stack: %w", err)
 	}

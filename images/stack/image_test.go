@@ -116,7 +116,7 @@ func testManifest(t *testing.T, s *store.Store) images.Manifest {
 }
 
 func TestAddAndList(t *testing.T) {
-	s, err := store.Open(t.TempDir())
+	s, err := store.Create(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestAddAndList(t *testing.T) {
 }
 
 func TestAddRefusesWhatTheLayoutDoesNotHold(t *testing.T) {
-	s, err := store.Open(t.TempDir())
+	s, err := store.Create(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

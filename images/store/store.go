@@ -33,28 +33,35 @@ var ErrNotFound = errors.New("not in the store")
 // while another process adds to it; writers must be one at a time.
 type Store struct{ dir string }
 
-// Open opens a layout, and makes an empty one where there is none.
-func Open(dir string) (*Store, error) {
-	s := &Store{dir}
+// Create opens a layout, and makes an empty one where there is none.
+func Create(dir string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Join(dir, v1.ImageBlobsDir, "sha256"), 0o755); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
+		return nil, fmt.Errorf("make OCI layout: %w", err)
 	}
+	file := filepath.Join(dir, v1.ImageLayoutFile)
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		if err := writeFile(file, []byte(`{"imageLayoutVersion":"`+v1.ImageLayoutVersion+`"}`)); err != nil {
+			return nil, fmt.Errorf("make OCI layout: %w", err)
+		}
+	}
+	return Open(dir)
+}
+
+// Open opens a layout that is there, and writes nothing.
+func Open(dir string) (*Store, error) {
 	file := filepath.Join(dir, v1.ImageLayoutFile)
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := writeFile(file, []byte(`{"imageLayoutVersion":"`+v1.ImageLayoutVersion+`"}`)); err != nil {
-			return nil, fmt.Errorf("open store: %w", err)
-		}
-		return s, nil
+		return nil, fmt.Errorf("open OCI layout: %s is none: it has no file %s: %w", dir, v1.ImageLayoutFile, fs.ErrNotExist)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
+		return nil, fmt.Errorf("open OCI layout: %w", err)
 	}
 	var l v1.ImageLayout
 	if err := json.Unmarshal(b, &l); err != nil || l.Version != v1.ImageLayoutVersion {
-		return nil, fmt.Errorf("open store: %s is not of version %s", file, v1.ImageLayoutVersion)
+		return nil, fmt.Errorf("open OCI layout: %s says version %.40q, this program reads %s", file, l.Version, v1.ImageLayoutVersion)
 	}
-	return s, nil
+	return &Store{dir}, nil
 }
 
 // Dir is the layout's folder.

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,7 +19,7 @@ import (
 
 func open(t *testing.T) *Store {
 	t.Helper()
-	s, err := Open(filepath.Join(t.TempDir(), "layout"))
+	s, err := Create(filepath.Join(t.TempDir(), "layout"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,6 +119,23 @@ func TestOtherLayoutIsRefused(t *testing.T) {
 	}
 	if _, err := Open(dir); err == nil {
 		t.Error("a layout of version 9.0.0 was opened")
+	}
+	if _, err := Create(dir); err == nil {
+		t.Error("a layout of version 9.0.0 was taken for one of ours")
+	}
+}
+
+// Who only reads makes nothing: the folder may be another's.
+func TestOpenWritesNothing(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Open(dir); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("Open of a folder that is no layout = %v; want it named", err)
+	}
+	if _, err := Open(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Open of no folder = %v; want it absent", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("Open left %v, %v; want nothing", left, err)
 	}
 }
 

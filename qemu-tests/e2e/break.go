@@ -171,7 +171,7 @@ func tamperedLayout(from, to string, e fleet.StackEntry) error {
 	if err != nil {
 		return err
 	}
-	out, err := store.Open(to)
+	out, err := store.Create(to)
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func layout(t *testing.T, keys string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(t.TempDir())
+	s, err := store.Create(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

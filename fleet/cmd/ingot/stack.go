@@ -33,16 +33,13 @@ func (a *app) stackCommand() *cobra.Command {
 
 // readStacks reads the stacks of an OCI layout that is there.
 func readStacks(layout string) ([]fleet.StackEntry, error) {
-	if _, err := os.Stat(layout); err != nil {
-		return nil, fmt.Errorf("read stacks: %w (run: make stack)", err)
-	}
 	s, err := store.Open(layout)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read stacks: %w (run: make stack, or name another with --stacks)", err)
 	}
 	all, err := stack.List(s)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the stacks of %s: %w (build them anew: make stack)", layout, err)
 	}
 	var out []fleet.StackEntry
 	for _, one := range all {
