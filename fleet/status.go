@@ -23,6 +23,12 @@ const (
 	PhaseLost       Phase = "lost"
 )
 
+// Phases are all phases, in the order of a life.
+func Phases() []Phase {
+	return []Phase{PhaseOff, PhaseSeen, PhaseBooting, PhaseInspecting, PhasePending, PhaseWaiting, PhaseFetching,
+		PhaseHandingOff, PhaseStarting, PhaseRunning, PhaseDegraded, PhaseFailed, PhaseLost}
+}
+
 // Status is what is known of a node. Its one writer is the status reducer.
 type Status struct {
 	Schema string `json:"schema"`

@@ -29,7 +29,7 @@ func openDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("open bus data directory: %w", err)
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("open bus data directory %s: another server holds it: %w", dir, err), lock.Close())
+		return nil, errors.Join(fmt.Errorf("open bus data directory %s: another server holds it: end that one, or name another directory", dir), lock.Close())
 	}
 	if err := checkVersion(filepath.Join(dir, "version")); err != nil {
 		return nil, errors.Join(err, lock.Close())

@@ -81,6 +81,9 @@ func (c *Client) Command(ctx context.Context, t Target, verb string, args map[st
 func (c *Client) ask(ctx context.Context, subject fleet.Subject, t Target, cmd fleet.Command) (fleet.CommandReply, error) {
 	var reply fleet.CommandReply
 	what := cmd.Verb + " " + t.Name()
+	if subject == fleet.SubjectPower {
+		what = "power " + what
+	}
 	if c.key == nil {
 		return reply, fmt.Errorf("%s: the context holds no signing key", what)
 	}

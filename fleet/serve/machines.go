@@ -41,7 +41,7 @@ func (s *server) inputs() ([]fleet.Machine, account, error) {
 	if s.Credentials == "" {
 		return machines, account{}, nil
 	}
-	file, err := readJSON(s.Credentials, &cred)
+	file, err := ReadJSON(s.Credentials, &cred)
 	if err == nil && (cred.User == "" || cred.Password == "") {
 		err = fmt.Errorf("%s: user or password is empty: want both", file.at(""))
 	}
@@ -58,7 +58,7 @@ func (s *server) readMachines() ([]fleet.Machine, error) {
 	if s.Machines == "" {
 		return nil, nil
 	}
-	file, err := readJSON(s.Machines, &list)
+	file, err := ReadJSON(s.Machines, &list)
 	if err != nil {
 		return nil, err
 	}

@@ -197,7 +197,7 @@ func (s *server) prepare() (err error) {
 func interfaceAddress(name string) (netip.Addr, error) {
 	i, err := net.InterfaceByName(name)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("find interface %s: %w", name, err)
+		return netip.Addr{}, fmt.Errorf("find interface %s: it is not there; this machine has %s", name, interfaceNames())
 	}
 	addrs, err := i.Addrs()
 	if err != nil {
@@ -211,6 +211,18 @@ func interfaceAddress(name string) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("find an IPv4 address on %s: it has none; give it one with: ip addr add ADDRESS/LENGTH dev %s", name, name)
 }
 
+func interfaceNames() string {
+	all, err := net.Interfaces()
+	if err != nil || len(all) == 0 {
+		return "none"
+	}
+	var names []string
+	for _, i := range all[:min(len(all), 12)] {
+		names = append(names, i.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
 // openBus starts the bus in this process, or uses the one that runs apart.
 func (s *server) openBus(ctx context.Context) (*bus.Server, error) {
 	if s.Bus == nil {
@@ -222,7 +234,7 @@ func (s *server) openBus(ctx context.Context) (*bus.Server, error) {
 	}
 	e := *s.Bus
 	e.Reconcilers, e.Log = s.Reconcilers, s.Log
-	if _, err := readJSON(s.BusCredentials, &e.Credentials); err != nil {
+	if _, err := ReadJSON(s.BusCredentials, &e.Credentials); err != nil {
 		return nil, fmt.Errorf("read the credentials of the bus: %w", err)
 	}
 	return bus.Attach(ctx, e)

@@ -11,38 +11,39 @@ import (
 	"strings"
 )
 
-// source is a JSON file that was read, with the line at which each of its
+// Source is a JSON file that was read, with the line at which each of its
 // values begins, by path: "machines[1].macs".
-type source struct {
+type Source struct {
 	path  string
 	lines map[string]int
 }
 
 // at says where a value stands.
-func (s source) at(path string) string {
+func (s Source) at(path string) string {
 	return fmt.Sprintf("%s line %d", s.path, s.lines[path])
 }
 
-// readJSON reads a file of one value into v, and refuses what v's type does not
-// know.
-func readJSON(path string, v any) (source, error) {
+// ReadJSON reads a file of one value into v, and refuses what v's type does not
+// know. Its errors name the file, the line and the key. It returns where each
+// value stands.
+func ReadJSON(path string, v any) (Source, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return source{}, err
+		return Source{}, err
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err != nil {
-		return source{}, err
+		return Source{}, err
 	}
 	if len(b) > maxFileBytes {
-		return source{}, fmt.Errorf("%s is larger than %d bytes", path, maxFileBytes)
+		return Source{}, fmt.Errorf("%s is larger than %d bytes", path, maxFileBytes)
 	}
 	lines, err := decodeStrict(b, v)
 	if err != nil {
-		return source{}, fmt.Errorf("%s %w", path, err)
+		return Source{}, fmt.Errorf("%s %w", path, err)
 	}
-	return source{path: path, lines: lines}, nil
+	return Source{path: path, lines: lines}, nil
 }
 
 // decodeStrict decodes one JSON value. Its errors begin with the line.

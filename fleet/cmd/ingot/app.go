@@ -64,6 +64,12 @@ func newApp(stdout, stderr io.Writer, env func(string) string) *app {
 // usageError is a wrong command line.
 type usageError struct{ error }
 
+// timeUp is a deadline that was passed, in the words of who waited.
+type timeUp string
+
+func (e timeUp) Error() string { return string(e) }
+func (timeUp) Unwrap() error   { return context.DeadlineExceeded }
+
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // run runs one command line and returns the exit code.
@@ -140,6 +146,7 @@ func (a *app) root() *cobra.Command {
 		a.assignCommand(), a.unassignCommand(), a.stackCommand(), a.imageCommand(), &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes})
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
+	root.SetHelpCommand(helpCommand())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	f := root.PersistentFlags()
 	f.StringVarP(&a.output, "output", "o", "table", "table, json or yaml")
@@ -148,6 +155,21 @@ func (a *app) root() *cobra.Command {
 	f.DurationVar(&a.timeout, "timeout", 0, "how long to try (default 30s; 15m where a command waits for a node)")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
+}
+
+// helpCommand shows the help of the command that is named, and no other's.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "What a command does, its flags and examples",
+		Example: "  ingot help\n  ingot help node power\n  ingot help exit-codes",
+		RunE: func(c *cobra.Command, words []string) error {
+			found, rest, err := c.Root().Find(words)
+			if err != nil || len(rest) > 0 {
+				return usagef("help: no command %q", strings.Join(words, " "))
+			}
+			return found.Help()
+		},
+	}
 }
 
 // group is a command that only holds others: an unknown one is a wrong command

@@ -83,7 +83,7 @@ func (a *app) busRunCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "run NATS.CONF", Short: "Run a nats-server with a configuration, in the foreground", Args: args(1, "a configuration"),
 		Example: "  ingot bus run ingot-bus/n1/nats.conf",
-		Long:    "Runs the nats-server that this program is built with (no other is needed) until it is interrupted.",
+		Long:    "Runs the nats-server that this program is built with (no other is needed) until\nit is interrupted.",
 		RunE: func(cmd *cobra.Command, given []string) error {
 			level := slog.LevelWarn
 			if verbose {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -59,19 +58,20 @@ func (a *app) userContext() string {
 
 func readContext(path string) (fleet.OperatorContext, error) {
 	var oc fleet.OperatorContext
-	b, err := os.ReadFile(path)
+	_, err := serve.ReadJSON(path, &oc)
+	// One of another version may have other keys: its schema says so better.
+	if old := checkContext(oc, path); oc.Schema != "" && old != nil {
+		return oc, old
+	}
 	if err != nil {
 		return oc, fmt.Errorf("read context: %w", err)
-	}
-	if err := json.Unmarshal(b, &oc); err != nil {
-		return oc, fmt.Errorf("read context %s: %v", path, err)
 	}
 	return oc, checkContext(oc, path)
 }
 
 func checkContext(oc fleet.OperatorContext, from string) error {
 	if oc.Schema != serve.ContextSchema {
-		return fmt.Errorf("read context %s: schema is %.40q, want %q", from, oc.Schema, serve.ContextSchema)
+		return fmt.Errorf("read context %s: schema is %.40q, want %q: name the context.json that this version of ingot serve wrote", from, oc.Schema, serve.ContextSchema)
 	}
 	return nil
 }

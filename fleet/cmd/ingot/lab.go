@@ -18,8 +18,8 @@ import (
 
 const labLong = `The lab is a rack on this machine, without hardware and, where KVM does not work,
 without it: two servers in QEMU (one with a PC BIOS, one with UEFI), each with a
-BMC whose power button works, a switch, and "ingot serve". It lives in namespaces of its own; when its
-process ends, nothing of it is left.`
+BMC whose power button works, a switch, and "ingot serve". It lives in namespaces
+of its own; when its process ends, nothing of it is left.`
 
 func (a *app) labCommand() *cobra.Command {
 	return group(&cobra.Command{Use: "lab", Short: "A virtual rack on this machine", Long: labLong},
@@ -62,13 +62,13 @@ the container in the virtual machine on each server answers.`,
 	f := c.Flags()
 	f.StringVar(&build, "build", "build", buildUsage)
 	f.StringVar(&accel, "accel", string(lab.AccelAuto), accelUsage)
-	f.StringVar(&logs, "logs", "", "directory for consoles and logs (default: in memory, gone with the lab)")
+	f.StringVar(&logs, "logs", "", "directory `DIR` for consoles and logs (default: in memory, gone with the lab)")
 	f.StringVar(&stack, "run", "", "stack to carry to both servers: the whole job, from power button to answer")
 	f.StringVar(&busKind, "bus", "embedded", "embedded: in the process of ingot serve; cluster: three nats-servers apart")
 	f.StringVar(&policy, "policy", "open", "open: every server is let in; approve: each waits for ingot node approve")
-	f.StringSliceVar(&gdb, "gdb", nil, "servers whose processors a debugger may stop; ingot lab status shows where")
+	f.StringSliceVar(&gdb, "gdb", nil, "`SERVER` whose processors a debugger may stop; ingot lab status shows where")
 	f.StringVar(&listen, "listen", "127.0.0.1", "address of the ways in; with another than loopback, the network reaches the lab")
-	f.StringToIntVar(&ports, "port", nil, "ports of ways in: nats=4222,http=8080,r1u1.service=8001; without, free ones")
+	f.StringToIntVar(&ports, "port", nil, "`WAY=PORT` for ways in: nats=4222,http=8080,r1u1.service=8001; without, free ones")
 	f.StringArrayVar(&reconcilers, "reconciler", nil, "public nkey of a grant reconciler that runs apart; may be given again")
 	return c
 }
@@ -118,7 +118,7 @@ func (a *app) labLife(ctx context.Context, l *lab.Lab, o lab.Options, stack stri
 }
 
 const (
-	buildUsage = "directory that `make image stack` filled"
+	buildUsage = "directory `DIR` that \"make image stack\" filled"
 	accelUsage = "what servers run under: tcg, kvm, or auto: KVM where a guest has started under it"
 )
 
@@ -244,7 +244,7 @@ func (a *app) labPcapCommand() *cobra.Command {
 	var path string
 	c := &cobra.Command{
 		Use: "pcap PORT", Short: "The Ethernet frames of a port of the switches, as a pcap file", Args: args(1, "one PORT"),
-		Long:    "PORT is a server (its NIC), bmc-SERVER, prov0 (the boot server's side) or mgmt0 (control's side of the BMCs' network).\nThe capture goes on until Ctrl-C.",
+		Long:    "PORT is a server (its NIC), bmc-SERVER, prov0 (the boot server's side) or mgmt0\n(control's side of the BMCs' network). The capture goes on until Ctrl-C.",
 		Example: "  ingot lab pcap r1u1 -w r1u1.pcap\n  ingot lab pcap r1u1 | tcpdump -n -r - port 67",
 		RunE: func(cmd *cobra.Command, given []string) (err error) {
 			out := a.stdout

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -165,11 +166,15 @@ func (a *app) printEvent(e fleet.Event) error {
 	return err
 }
 
+const powerLong = `Control asks the server's BMC and reads the power state back: a BMC that says yes
+and does nothing is found out. The request is signed with the context's key and
+stands in the node's events.`
+
 func (a *app) nodePowerCommand() *cobra.Command {
 	action := func(verb, short string) *cobra.Command {
 		var via string
 		c := &cobra.Command{
-			Use: verb + " NODE", Short: short, Args: args(1, "one NODE"),
+			Use: verb + " NODE", Short: short, Long: short + ".\n\n" + powerLong, Args: args(1, "one NODE"),
 			Example: fmt.Sprintf("  ingot node power %s r1u1\n  ingot node power %s r1u2 --via ipmi", verb, verb),
 			RunE: func(cmd *cobra.Command, given []string) error {
 				if via != "" && via != "redfish" && via != "ipmi" {
@@ -185,8 +190,8 @@ func (a *app) nodePowerCommand() *cobra.Command {
 	}
 	return group(&cobra.Command{
 		Use: "power", Short: "Press a server's power button, by its BMC",
-		Long: "Control asks the server's BMC and reads the power state back; the request is signed\nwith the context's key and stands in the node's events.",
-	}, action("on", "Power on"), action("off", "Take the power away, at once"), action("cycle", "Off and on again"))
+		Long: powerLong,
+	}, action("on", "Switch a server on"), action("off", "Take a server's power away, at once"), action("cycle", "Switch a server off and on again"))
 }
 
 func (a *app) power(ctx context.Context, c *operator.Client, name, verb, via string) error {
@@ -219,9 +224,14 @@ func (a *app) nodeWaitCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "wait NODE", Short: "Wait until a server is in a phase", Args: args(1, "one NODE"),
 		Long: `Waits until the server is in the phase, and fails as soon as it has failed or
-is lost. Exit code 4 says that the time was up.`,
+is lost. Exit code 4 says that the time was up.
+
+The phases are ` + phaseNames(",\n") + ".",
 		Example: "  ingot node wait r1u1 --for waiting\n  ingot node wait r1u1 --for running --timeout 5m",
 		RunE: func(cmd *cobra.Command, given []string) error {
+			if !slices.Contains(fleet.Phases(), fleet.Phase(phase)) {
+				return usagef("--for %q: want one of %s", phase, phaseNames(", "))
+			}
 			ctx, cancel := a.limited(cmd.Context(), patient)
 			defer cancel()
 			return a.withClient(ctx, func(c *operator.Client) error {
@@ -237,6 +247,21 @@ is lost. Exit code 4 says that the time was up.`,
 	}
 	c.Flags().StringVar(&phase, "for", string(fleet.PhaseRunning), "the phase to wait for")
 	return c
+}
+
+// phaseNames are all phases; sep stands after every seventh.
+func phaseNames(sep string) string {
+	var b strings.Builder
+	for i, p := range fleet.Phases() {
+		switch {
+		case i > 0 && i%7 == 0:
+			b.WriteString(sep)
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(string(p))
+	}
+	return b.String()
 }
 
 // waitPhase waits for a phase and tells on stderr what goes on.
@@ -265,7 +290,7 @@ func (a *app) waitPhase(ctx context.Context, c *operator.Client, name string, wa
 		return false, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("wait for %s to be %s: %w; it is %s", t.Name(), want, err, render.StatusLine(last))
+		err = timeUp(fmt.Sprintf("wait for %s to be %s: the time is up and it is %s (ingot why %s says more; --timeout waits longer)", t.Name(), want, render.StatusLine(last), t.Name()))
 	}
 	return last, err
 }

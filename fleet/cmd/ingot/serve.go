@@ -66,7 +66,7 @@ func (a *app) serveCommand() *cobra.Command {
 	f.StringVar(&c.Keys, "keys", "", "directory of the signing keys (default DATA/keys)")
 	f.StringVar(&c.Interface, "interface", "", "network interface of the boot server; none, no DHCP")
 	f.StringVar(&c.Policy, "policy", "approve", "who is let in: approve, or open (lab only)")
-	f.StringVar(&bootFiles, "boot-files", "build", "directory that `make image` filled: agent/ and tools/")
+	f.StringVar(&bootFiles, "boot-files", "build", "directory `DIR` that \"make image\" filled: agent/ and tools/")
 	f.StringVar(&ipxe, "ipxe", "", "directory of undionly.kpxe and snponly.efi (default BOOT-FILES/tools/usr/lib/ipxe)")
 	f.StringVar(&c.Stacks, "stacks", "", "OCI layout of the stacks (default BOOT-FILES/stacks, when it is there)")
 	f.StringVar(&c.Machines, "machines", "", "JSON file of the machines that are expected")
@@ -113,15 +113,15 @@ func (a *app) bootFiles(c *serve.Config, dir, ipxe string) error {
 	ipxe = cmp.Or(ipxe, filepath.Join(dir, "tools/usr/lib/ipxe"))
 	c.Kernel, c.Initramfs = filepath.Join(dir, "agent", kernelFile), filepath.Join(dir, "agent", initramfsFile)
 	c.Undionly, c.SNPOnly = filepath.Join(ipxe, "undionly.kpxe"), filepath.Join(ipxe, "snponly.efi")
-	var errs []error
-	for _, need := range []struct{ path, target string }{
-		{c.Kernel, "make image"}, {c.Initramfs, "make image"}, {c.Undionly, "make build/tools/.stamp, or name --ipxe"}, {c.SNPOnly, "make build/tools/.stamp, or name --ipxe"},
+	for _, need := range []struct{ path, mend string }{
+		{c.Kernel, "make image, or name the directory with --boot-files"}, {c.Initramfs, "make image"},
+		{c.Undionly, "make build/tools/.stamp, or name the directory with --ipxe"}, {c.SNPOnly, "make build/tools/.stamp"},
 	} {
 		if _, err := os.Stat(need.path); err != nil {
-			errs = append(errs, fmt.Errorf("look for a boot file: %w (run: %s)", err, need.target))
+			return fmt.Errorf("look for the boot files: %w (run: %s)", err, need.mend)
 		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // explainServe adds to a bad start what to do about it.
@@ -138,6 +138,8 @@ func explainServe(err error) error {
 		hint = "make room there, or choose a directory on another disk with --data or --keys"
 	case errors.Is(err, syscall.EROFS):
 		hint = "choose a directory on a disk that can be written with --data or --keys"
+	case errors.Is(err, syscall.ENOTDIR):
+		hint = "a file stands where a directory should be: name another with --data or --keys"
 	case errors.Is(err, fs.ErrPermission):
 		hint = "choose a directory that you may write with --data, or be root for ports below 1024"
 	case errors.Is(err, context.Canceled):
