@@ -98,6 +98,7 @@ const (
 	ReasonParamsRefused  ReasonCode = "params-refused"
 	ReasonStackMissing   ReasonCode = "stack-missing"
 	ReasonStackRefused   ReasonCode = "stack-refused"
+	ReasonDowngrade      ReasonCode = "stack-downgrade"
 	ReasonDigestMismatch ReasonCode = "digest-mismatch"
 	ReasonArtifactAbsent ReasonCode = "artifact-absent"
 )

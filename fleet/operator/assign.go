@@ -119,6 +119,8 @@ type Assignment struct {
 	Count int
 	// Life is how long the rule holds; a year, if zero.
 	Life time.Duration
+	// Downgrade allows an older version of the stack that a target has.
+	Downgrade bool
 }
 
 // Assign signs the rule that gives the targets a stack, and stores it. A rule
@@ -132,6 +134,11 @@ func (c *Client) Assign(ctx context.Context, a Assignment) (images.Rule, error) 
 	rule, err := a.rule(time.Now().UTC().Truncate(time.Second))
 	if err != nil {
 		return rule, err
+	}
+	if !a.Downgrade {
+		if err := c.checkDowngrade(ctx, a); err != nil {
+			return rule, err
+		}
 	}
 	env, _, err := sign.SignJSON(c.key, images.RuleType, rule)
 	if err != nil {

@@ -261,3 +261,60 @@ func TestAligned(t *testing.T) {
 		t.Errorf("times (-want +got):\n%s", d)
 	}
 }
+
+// An older version of the stack that a server has is given only by who says so;
+// another stack, and the same version anew, by anybody.
+func TestAssignRefusesADowngrade(t *testing.T) {
+	w := newWorld(t)
+	one := Target{Status: &fleet.Status{Node: "n-1", Name: "r1u1"}}
+	two := Target{Status: &fleet.Status{Node: "n-2", Name: "r1u2"}}
+	assign := func(name, version string, downgrade bool, targets ...Target) error {
+		t.Helper()
+		a := images.Artifact{Name: "k", Digest: images.DigestOf([]byte(version)), SizeBytes: 1}
+		m := images.Manifest{Schema: images.ManifestSchema, Name: name, Version: version, Arch: "amd64", Deadline: images.Duration(time.Minute),
+			Boot: images.Boot{Kernel: a, Initrds: []images.Artifact{a}}}
+		env, b, err := sign.SignJSON(w.keys.Operator, images.ManifestType, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.c.PutStack(t.Context(), fleet.StackEntry{Stack: env, Delegations: w.keys.Delegations}); err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.c.Assign(t.Context(), Assignment{Targets: targets, Stack: images.DigestOf(b), Manifest: m, Downgrade: downgrade})
+		return err
+	}
+	for _, tt := range []struct {
+		name, version string
+		downgrade     bool
+		targets       []Target
+		refused       bool
+	}{
+		{"a", "1.10", false, []Target{one}, false},
+		{"a", "1.9", false, []Target{one}, true},
+		{"a", "1.9", false, []Target{two, one}, true}, // for one of them
+		{"a", "1.10-rc1", false, []Target{one}, true},
+		{"a", "1.9", false, []Target{two}, false},
+		{"a", "1.10", false, []Target{one}, false},
+		{"b", "0.1", false, []Target{one}, false}, // another stack
+		{"a", "1.10", false, []Target{one}, false},
+		{"a", "1.9", true, []Target{one}, false}, // meant
+		{"a", "1.10", false, []Target{one}, false},
+	} {
+		before, err := w.c.Rules(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = assign(tt.name, tt.version, tt.downgrade, tt.targets...)
+		var refused *RefusedError
+		switch {
+		case !tt.refused && err == nil:
+			continue
+		case !tt.refused || !errors.As(err, &refused) || refused.Reason != fleet.ReasonDowngrade || !strings.Contains(err.Error(), "gives it a:1.10") || !strings.Contains(err.Error(), "ingot assign r1u1 STACK --allow-downgrade"):
+			t.Errorf("%+v: %v", tt, err)
+		}
+		if after, err := w.c.Rules(t.Context()); err != nil || !cmp.Equal(before, after) {
+			t.Errorf("%+v: the rules are now %v, %v; want them as they were", tt, after, err)
+		}
+
+	}
+}

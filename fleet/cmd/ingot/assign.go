@@ -25,7 +25,8 @@ signatures and digests and boots the stack.
 STACK is name, name:version, or a digest. It is looked for in the OCI layout
 --stacks, from where its signed manifest is put into the fleet, and then in the
 fleet. A later assignment of the same server takes the place of the earlier one
-at the server's next boot.`
+at the server's next boot; an older version of the same stack does so only with
+--allow-downgrade.`
 
 // assignFlags are those of `ingot assign`.
 type assignFlags struct {
@@ -34,6 +35,7 @@ type assignFlags struct {
 	count   int
 	expires time.Duration
 	wait    bool
+	older   bool
 }
 
 func (a *app) assignCommand() *cobra.Command {
@@ -65,6 +67,7 @@ func (a *app) assignCommand() *cobra.Command {
 	fs.StringVar(&f.stacks, "stacks", "", "OCI layout with the stack (default: the one that the context names)")
 	fs.IntVar(&f.count, "count", 0, "how many of the nodes may run it at once (default: all)")
 	fs.DurationVar(&f.expires, "expires", 0, "how long the rule holds (default one year)")
+	fs.BoolVar(&f.older, "allow-downgrade", false, "also an older version of the stack that a node is given now")
 	fs.BoolVar(&f.wait, "wait", false, "wait until all of them run it")
 	return c
 }
@@ -105,7 +108,7 @@ func (a *app) assign(ctx context.Context, c *operator.Client, names []string, re
 	if err != nil {
 		return err
 	}
-	as.Stack, as.Manifest, as.Params, as.Count, as.Life = digest, m, params, f.count, f.expires
+	as.Stack, as.Manifest, as.Params, as.Count, as.Life, as.Downgrade = digest, m, params, f.count, f.expires, f.older
 	rule, err := c.Assign(ctx, as)
 	if err != nil {
 		return err
