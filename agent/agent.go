@@ -39,11 +39,24 @@ func run(ctx context.Context, h *host.Host) error {
 	if err := up.Publish(fleet.SourceAgent, fleet.KindInit, fleet.StepData{Step: "init", Seconds: h.Started.Seconds(), Text: h.Kernel}); err != nil {
 		s.say("timeline: %v", err)
 	}
+	s.tellUnknownKeys()
 	go s.heartbeats(ctx)
 	if err := runPhases(ctx, phases(), phaseGrant, s, &timeline{s: s}); err != nil {
 		return err
 	}
 	return fmt.Errorf("the last phase came to its end without a jump")
+}
+
+// tellUnknownKeys says which words of the kernel's command line are meant for
+// Ingot and read by nobody. The boot goes on without them.
+func (s *server) tellUnknownKeys() {
+	for _, key := range s.host.Cmdline.Unknown() {
+		p := fleet.NewProblem(fleet.ReasonCmdlineUnknown, fmt.Sprintf("the kernel's command line has %.80s; known are %s", key, strings.Join(host.KnownKeys(), ", ")))
+		s.say("cmdline: %s: %s", p.Evidence, p.Hint)
+		if err := s.up.Publish(fleet.SourceAgent, fleet.KindFinding, p); err != nil {
+			s.say("timeline: %v", err)
+		}
+	}
 }
 
 // consoleLog is where the libraries' log lines go: beside the agent's own.

@@ -100,6 +100,7 @@ const (
 	ReasonStackRefused   ReasonCode = "stack-refused"
 	ReasonDowngrade      ReasonCode = "stack-downgrade"
 	ReasonDigestMismatch ReasonCode = "digest-mismatch"
+	ReasonCmdlineUnknown ReasonCode = "cmdline-unknown"
 	ReasonArtifactAbsent ReasonCode = "artifact-absent"
 )
 

@@ -50,6 +50,7 @@ func TestManifestRefuses(t *testing.T) {
 		{"digest", digestOf("initrd").Hex(), "00", "digest"},
 		{"arch", `"amd64"`, `"vax"`, "arch"},
 		{"cmdline", `"quiet"`, `"quiet\nroot=x"`, "cmdline"},
+		{"cmdline key that nobody knows", `"quiet"`, `"quiet ingot.debug=1"`, "ingot.debug=1"},
 		{"health path", `"/healthz"`, `"healthz"`, "health_path"},
 		{"vm of container", `"vm":"vm1"`, `"vm":"vm2"`, "vm2"},
 		{"port", `"port":8080`, `"port":8081`, "8081"},

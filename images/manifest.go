@@ -201,6 +201,9 @@ func (m Manifest) Validate() error {
 	c.that(m.Deadline > 0 && time.Duration(m.Deadline) <= 24*time.Hour, "deadline: %v is not between 0 and 24h", time.Duration(m.Deadline))
 	c.that(len(m.Boot.Initrds) > 0, "boot.initrds: is empty")
 	c.that(len(m.Boot.Cmdline) <= 1024 && printable(m.Boot.Cmdline), "boot.cmdline: want at most 1024 printable ASCII characters")
+	for _, w := range strings.Fields(m.Boot.Cmdline) {
+		c.that(!strings.HasPrefix(strings.TrimLeft(w, `"`), "ingot."), "boot.cmdline: nobody reads %.80q: what a stack is told comes as params", w)
+	}
 	c.that(m.MemoryBytes >= 0, "memory_bytes: %d is negative", m.MemoryBytes)
 	c.that(m.Hypervisor == nil || m.Hypervisor.Kind == "kvm", "hypervisor.kind: want \"kvm\"")
 	c.that(len(m.VMs) == 0 || m.Hypervisor != nil, "vms: need a hypervisor")

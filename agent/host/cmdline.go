@@ -1,6 +1,9 @@
 package host
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Cmdline is a kernel command line (Documentation/admin-guide/kernel-parameters.rst).
 type Cmdline []Param
@@ -79,3 +82,27 @@ func (c Cmdline) All(key string) []string {
 	}
 	return values
 }
+
+// The words of a kernel command line that are Ingot's: who reads them is the
+// agent; ingot.kernel is only the name that a boot script gives the kernel.
+const (
+	namespace  = "ingot."
+	keyBootIf  = "ingot.bootif"
+	keyKernel  = "ingot.kernel"
+	maxUnknown = 16
+)
+
+// Unknown gives the keys in Ingot's own namespace that no part of it reads, each
+// once: somebody mistyped one, or meant another version.
+func (c Cmdline) Unknown() []string {
+	var out []string
+	for _, p := range c {
+		if strings.HasPrefix(p.Key, namespace) && !slices.Contains(KnownKeys(), p.Key) && !slices.Contains(out, p.Key) && len(out) < maxUnknown {
+			out = append(out, p.Key)
+		}
+	}
+	return out
+}
+
+// KnownKeys are the keys that [Cmdline.Unknown] passes over.
+func KnownKeys() []string { return []string{keyBootIf, keyKernel} }

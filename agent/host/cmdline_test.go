@@ -1,6 +1,7 @@
 package host
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,6 +24,18 @@ func TestParseCmdline(t *testing.T) {
 	}
 	if _, ok := got.Lookup("absent"); ok {
 		t.Error("Lookup(absent) = true")
+	}
+}
+
+func TestUnknownKeys(t *testing.T) {
+	for line, want := range map[string][]string{
+		"console=ttyS0 quiet ingot.bootif=52:54:00:01:01:01 ingot.kernel root=/dev/sda foo.bar=1": nil,
+		"ingot.bootiff=52:54:00:01:01:01 quiet ingot.debug ingot.bootiff=2":                       {"ingot.bootiff", "ingot.debug"},
+		`ingot.x="a b" "ingot.y"`: {"ingot.x", "ingot.y"},
+	} {
+		if got := ParseCmdline(line).Unknown(); !slices.Equal(got, want) {
+			t.Errorf("ParseCmdline(%q).Unknown() = %q; want %q", line, got, want)
+		}
 	}
 }
 

@@ -182,7 +182,7 @@ func NetworkDown() error {
 // BootMAC reads the NIC that the firmware booted from: our script's
 // ingot.bootif=52:54:00:ab:12:cd, or pxelinux's BOOTIF=01-52-54-00-ab-12-cd.
 func (c Cmdline) BootMAC() net.HardwareAddr {
-	for _, key := range []string{"ingot.bootif", "BOOTIF"} {
+	for _, key := range []string{keyBootIf, "BOOTIF"} {
 		v, ok := c.Lookup(key)
 		if !ok {
 			continue

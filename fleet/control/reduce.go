@@ -375,7 +375,9 @@ func reduceWaiting(s *fleet.Status, _ fleet.Event, now time.Time) {
 func reduceFinding(s *fleet.Status, e fleet.Event, now time.Time) {
 	d := read[fleet.Problem](e)
 	switch {
-	case e.Source != fleet.SourceControl || d.Reason == "":
+	case d.Reason == "":
+	case e.Source != fleet.SourceControl: // its own word of itself blames nothing
+		note(s, now, string(d.Reason)+": "+d.Evidence)
 	case s.Phase == fleet.PhaseWaiting && d.Reason != fleet.ReasonMessageMalformed && d.Reason != fleet.ReasonForbidden:
 		blameBy(s, d, now)
 	default:

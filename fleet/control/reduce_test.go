@@ -169,6 +169,9 @@ var lives = map[string]func(*life){
 		toWaiting(l).event(fleet.SourceControl, "", 1, fleet.KindFinding, fleet.Problem{Reason: "signature-invalid", Hint: "h", Evidence: "rule n-1 names stack ab12, which is refused"})
 		l.event(fleet.SourceAgent, "b1", 1, fleet.KindWaiting, fleet.StepData{Step: "grant", State: "wait"}) // asked again; the reason stays
 	},
+	"word-of-the-cmdline-unknown": func(l *life) {
+		toWaiting(l).event(fleet.SourceAgent, "b1", 1, fleet.KindFinding, fleet.Problem{Reason: fleet.ReasonCmdlineUnknown, Evidence: "ingot.bootiff"}) // told, and in nobody's way
+	},
 	"refused-and-granted-again": func(l *life) {
 		toWaiting(l).event(fleet.SourceAgent, "b1", 1, fleet.KindRefused, fleet.Problem{Reason: "signature-invalid", Hint: "h", Evidence: "refuse rule"})
 		l.event(fleet.SourceAgent, "b1", 1, fleet.KindWaiting, fleet.StepData{Step: "grant"}) // for another; the reason stays
