@@ -143,8 +143,9 @@ type LogEntry struct {
 }
 
 // Add takes what another source reads: lists one after the other, single
-// facts where they are absent.
+// facts where they are absent. It shares nothing with more.
 func (r *Readings) Add(more Readings) {
+	more = cloned(more)
 	to, from := reflect.ValueOf(r).Elem(), reflect.ValueOf(&more).Elem()
 	for i := range to.NumField() {
 		switch {

@@ -5,7 +5,6 @@
 package inventory
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,8 +37,9 @@ func facts(read func(context.Context, sysfs.Root) (hardware.Inventory, error)) f
 	}
 }
 
-// Readers is the table. Where two know the same fact the earlier one stands.
-// The deadlines are many times what a reader takes under emulation.
+// Readers is the table of those whose facts the first report carries. Where
+// two know the same fact the earlier one stands. The deadlines are many times
+// what a reader takes under emulation.
 func Readers() []Reader {
 	return []Reader{
 		{smbios.Source, 5 * time.Second, facts(smbios.Read)},
@@ -55,6 +55,12 @@ func Readers() []Reader {
 	}
 }
 
+// Late is the table of those that follow the first report: what waits for a
+// frame on a cable, and what asks a slow BMC or drive for logs and sensors.
+func Late() []Reader {
+	return []Reader{}
+}
+
 // Duration is how long one reader took; Err is empty where it succeeded.
 type Duration struct {
 	Reader string        `json:"reader"`
@@ -67,13 +73,27 @@ type Result struct {
 	Inventory hardware.Inventory
 	Readings  hardware.Readings
 	Took      time.Duration
-	Readers   []Duration // in the order of the table
+	Readers   []Duration // of those that have answered, in the order of the tables
+	Pending   []string   // the readers that have not
 }
 
-// Read runs all readers of the table over the system below root ("/" for the
-// running one).
+// Read runs the readers of the first table over the system below root ("/"
+// for the running one). The facts of [Late] come with [Stream] alone.
 func Read(ctx context.Context, root string) Result {
 	return Run(ctx, root, Readers())
+}
+
+// FirstLimit is how long the first result of [Stream] waits for its readers.
+const FirstLimit = 4 * time.Second
+
+// Stream runs both tables over the system below root and tells what is known
+// as it grows. told is called by the caller's goroutine: first when each
+// reader of [Readers] has answered, or at [FirstLimit]; then, while the readers
+// of [Late] are at work, each time that more have answered. Every result holds
+// all that was known before. The last, which has nothing pending, is returned
+// too. Where ctx ends, the readers end, and so does Stream.
+func Stream(ctx context.Context, root string, told func(Result)) Result {
+	return stream(ctx, root, tables{Readers(), Late(), FirstLimit}, told)
 }
 
 // ErrHung is the error of a reader that did not return by its deadline.
@@ -83,29 +103,7 @@ var ErrHung = errors.New("did not return by its deadline")
 // passed its deadline, or ctx ended. A reader that hangs in a system call is
 // left behind: its goroutine ends when that call returns, its answer unread.
 func Run(ctx context.Context, root string, readers []Reader) Result {
-	begin := time.Now()
-	answers := make([]chan answer, len(readers))
-	for i, r := range readers {
-		answers[i] = make(chan answer, 1)
-		go func() { answers[i] <- call(ctx, r, sysfs.Root(root)) }()
-	}
-	res := Result{Readers: make([]Duration, len(readers))}
-	for i, r := range readers {
-		a := wait(ctx, answers[i], r, begin)
-		res.Readers[i] = Duration{Reader: r.Name, Took: a.took}
-		merge(&res.Inventory, a.view.Inventory)
-		res.Readings.Add(a.view.Readings)
-		if a.err != nil {
-			res.Readers[i].Err = a.err.Error()
-			res.Inventory.Findings = append(res.Inventory.Findings, failure(r, a))
-		}
-	}
-	nameAdapters(&res.Inventory)
-	res.Inventory.Normalize()
-	res.Readings.Add(moving(res.Inventory))
-	res.Readings.Normalize()
-	res.Took = time.Since(begin)
-	return res
+	return stream(ctx, root, tables{first: readers}, func(Result) {})
 }
 
 type answer struct {
@@ -141,8 +139,13 @@ func panicSite(stack []byte) string {
 	return site[strings.LastIndexByte(site, '/')+1:]
 }
 
-func wait(ctx context.Context, c chan answer, r Reader, begin time.Time) answer {
-	timer := time.NewTimer(time.Until(begin.Add(r.Deadline + 50*time.Millisecond)))
+// answerOf runs one reader. It returns by the reader's deadline, or when ctx
+// ended.
+func answerOf(ctx context.Context, r Reader, root sysfs.Root) answer {
+	begin := time.Now()
+	c := make(chan answer, 1)
+	go func() { c <- call(ctx, r, root) }()
+	timer := time.NewTimer(r.Deadline + 50*time.Millisecond)
 	defer timer.Stop()
 	select {
 	case a := <-c:
@@ -175,57 +178,4 @@ func failure(r Reader, a answer) hardware.Finding {
 		f.Evidence = fmt.Sprintf("%v after %v", a.err, a.took.Round(time.Millisecond))
 	}
 	return f
-}
-
-// nameAdapters gives each port the name of its PCI function.
-func nameAdapters(inv *hardware.Inventory) {
-	for i := range inv.NICs {
-		n := &inv.NICs[i]
-		if n.Adapter != "" || n.BDF == "" || n.Bus != "pci" {
-			continue
-		}
-		for _, p := range inv.PCI {
-			if p.BDF == n.BDF {
-				n.Adapter = strings.TrimSpace(p.Vendor + " " + p.Device)
-			}
-		}
-	}
-}
-
-// moving is what moves of the parts themselves: whoever reads is on.
-func moving(inv hardware.Inventory) hardware.Readings {
-	r := hardware.Readings{PowerState: hardware.PowerOn}
-	for _, n := range inv.NICs {
-		if n.MAC != "" && n.Carrier != "" {
-			r.Links = append(r.Links, hardware.Link{MAC: n.MAC, Carrier: n.Carrier, LinkMbps: n.LinkMbps})
-		}
-	}
-	return r
-}
-
-// merge adds a partial inventory: single parts by the rule of
-// [hardware.Join], lists one after the other, except that the second source
-// on CPUs completes the first.
-func merge(inv *hardware.Inventory, part hardware.Inventory) {
-	cpus := mergeCPUs(inv.CPUs, part.CPUs)
-	*inv = hardware.Append(*inv, part)
-	inv.CPUs = cpus
-}
-
-// mergeCPUs joins sockets by order. The model that the CPU itself tells the
-// kernel stands before the firmware's, which virtual machines fill with the
-// machine type; counts stay the firmware's.
-func mergeCPUs(a, b []hardware.CPU) []hardware.CPU {
-	if len(a) == 0 {
-		return b
-	}
-	for i := range min(len(a), len(b)) {
-		x, y := &a[i], b[i]
-		x.Model = cmp.Or(y.Model, x.Model)
-		x.Manufacturer = cmp.Or(y.Manufacturer, x.Manufacturer)
-		x.Cores, x.Threads = cmp.Or(x.Cores, y.Cores), cmp.Or(x.Threads, y.Threads)
-		x.MaxMHz = cmp.Or(y.MaxMHz, x.MaxMHz)
-		x.Sources = append(x.Sources, y.Sources...)
-	}
-	return a
 }
