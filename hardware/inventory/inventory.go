@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ingot-metal/ingot/hardware"
+	"github.com/ingot-metal/ingot/hardware/cpu"
 	"github.com/ingot-metal/ingot/hardware/ipmi"
 	"github.com/ingot-metal/ingot/hardware/nic"
 	"github.com/ingot-metal/ingot/hardware/pci"
@@ -44,7 +45,7 @@ func Readers() []Reader {
 	return []Reader{
 		{smbios.Source, 5 * time.Second, facts(smbios.Read)},
 		{"firmware", 2 * time.Second, facts(firmware)},
-		{"cpu", 2 * time.Second, facts(cpus)},
+		{cpu.Source, 3 * time.Second, facts(cpu.Read)},
 		{"memory", 2 * time.Second, facts(memory)},
 		{"kernel", 2 * time.Second, facts(kernel)},
 		{"tpm", 2 * time.Second, facts(tpm)},

@@ -1,12 +1,8 @@
 package inventory
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"fmt"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -83,84 +79,4 @@ func memory(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
 		return hardware.Inventory{}, nil
 	}
 	return hardware.Inventory{Memory: hardware.Memory{SizeBytes: uint64(n) * block, Sources: hardware.Sources{"memory"}}}, nil
-}
-
-// maxCPUInfo bounds /proc/cpuinfo: 1.5 KiB a thread, 4,096 threads.
-const maxCPUInfo = 8 << 20
-
-// cpus reads /proc/cpuinfo: one CPU for each physical id.
-func cpus(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
-	b, err := root.Bytes(maxCPUInfo, "proc/cpuinfo")
-	if err != nil {
-		return hardware.Inventory{}, fmt.Errorf("read /proc/cpuinfo: %w", err)
-	}
-	inv := hardware.Inventory{CPUs: parseCPUInfo(b)}
-	return inv, nil
-}
-
-type socket struct {
-	cpu   hardware.CPU
-	id    int
-	cores map[string]bool
-}
-
-func parseCPUInfo(b []byte) []hardware.CPU {
-	sockets := map[int]*socket{}
-	var ids []int
-	for block := range bytes.SplitSeq(b, []byte("\n\n")) {
-		f := fields(block)
-		if f["processor"] == "" {
-			continue
-		}
-		id, err := strconv.Atoi(f["physical id"])
-		if err != nil {
-			if f["model name"] == "" && f["vendor_id"] == "" {
-				continue // arm64 names neither sockets nor models
-			}
-			id = 0
-		}
-		s := sockets[id]
-		if s == nil {
-			s = &socket{id: id, cores: map[string]bool{}, cpu: hardware.CPU{
-				Socket: fmt.Sprintf("CPU %d", id), Model: hardware.Clean(f["model name"]), Manufacturer: vendor(f["vendor_id"]),
-				Sources: hardware.Sources{"cpu"}}}
-			sockets[id], ids = s, append(ids, id)
-		}
-		s.cpu.Threads++
-		if c := f["core id"]; c != "" && !s.cores[c] {
-			s.cores[c] = true
-			s.cpu.Cores++
-		}
-	}
-	slices.Sort(ids)
-	var out []hardware.CPU
-	for _, id := range ids {
-		out = append(out, sockets[id].cpu)
-	}
-	return out
-}
-
-// fields reads "key : value" lines, of which the flags are the longest.
-func fields(block []byte) map[string]string {
-	out := map[string]string{}
-	s := bufio.NewScanner(bytes.NewReader(block))
-	for s.Scan() {
-		k, v, ok := strings.Cut(s.Text(), ":")
-		if ok {
-			out[strings.TrimSpace(k)] = strings.TrimSpace(v)
-		}
-	}
-	return out
-}
-
-func vendor(id string) string {
-	switch id {
-	case "GenuineIntel":
-		return "Intel"
-	case "AuthenticAMD":
-		return "AMD"
-	case "HygonGenuine":
-		return "Hygon"
-	}
-	return hardware.Clean(id)
 }

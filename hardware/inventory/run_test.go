@@ -114,19 +114,3 @@ func TestEmptyRoot(t *testing.T) {
 		t.Errorf("Summary = %q", got)
 	}
 }
-
-func FuzzCPUInfo(f *testing.F) {
-	f.Add([]byte("processor\t: 0\nphysical id\t: 0\ncore id\t: 0\nmodel name\t: X\n\nprocessor\t: 1\nphysical id\t: 1\n"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		threads := 0
-		for _, c := range parseCPUInfo(b) {
-			threads += c.Threads
-			if c.Cores > c.Threads {
-				t.Errorf("%d cores in %d threads", c.Cores, c.Threads)
-			}
-		}
-		if n := strings.Count(string(b), "processor"); threads > n {
-			t.Errorf("%d threads in %d processors", threads, n)
-		}
-	})
-}

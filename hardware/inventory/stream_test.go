@@ -90,6 +90,7 @@ func TestStreamSharesNothing(t *testing.T) {
 					}
 				}()
 			})
+		synctest.Wait()
 		first, second := <-held, <-held
 		first.Inventory.USB[0].Sources[0], first.Readings.Sensors[0].States[0] = "spoilt", "spoilt"
 		if second.Inventory.USB[0].Sources[0] == "spoilt" || second.Readings.Sensors[0].States[0] == "spoilt" {

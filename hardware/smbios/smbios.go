@@ -18,6 +18,8 @@ import (
 // Source is how parts name this reader.
 const Source = "smbios"
 
+const dmi = "sys/firmware/dmi/tables/DMI"
+
 // Bounds: the largest tables seen on servers are 60 KiB.
 const (
 	maxTable      = 1 << 20
@@ -34,7 +36,7 @@ func Read(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
 	if err != nil {
 		return hardware.Inventory{}, fmt.Errorf("read SMBIOS entry point: %w", err)
 	}
-	table, err := root.Bytes(maxTable, "sys/firmware/dmi/tables/DMI")
+	table, err := root.Bytes(maxTable, dmi)
 	if err != nil {
 		return hardware.Inventory{}, fmt.Errorf("read SMBIOS tables: %w", err)
 	}
@@ -62,20 +64,28 @@ func Decode(entry, table []byte) (inv hardware.Inventory, err error) {
 	case e64 != nil:
 		d.version = uint16(e64.SMBIOSMajorVersion)<<8 | uint16(e64.SMBIOSMinorVersion)
 	}
+	if n, err := each(table, d.structure); err != nil {
+		d.malformed(fmt.Sprintf("structure %d", n), err)
+	}
+	d.finish()
+	return inv, nil
+}
+
+// each calls f with every structure, until one cannot be taken apart: then it
+// returns the number of that one.
+func each(table []byte, f func(*smbios.Table)) (int, error) {
 	for n := 0; len(table) >= 4 && n < maxStructures; n++ {
 		t, rest, err := smbios.ParseTable(table)
 		if t == nil {
-			d.malformed(fmt.Sprintf("structure %d", n), err)
-			break
+			return n, err
 		}
 		if t.Type == smbios.TableTypeEndOfTable || len(rest) >= len(table) {
 			break
 		}
-		d.structure(t)
+		f(t)
 		table = rest
 	}
-	d.finish()
-	return inv, nil
+	return 0, nil
 }
 
 type decoder struct {
@@ -102,6 +112,9 @@ func (d *decoder) structure(t *smbios.Table) {
 		smbios.TableTypeMemoryDevice:   d.memoryDevice,
 		smbios.TableTypeIPMIDeviceInfo: d.ipmiDevice,
 		smbios.TableTypeTPMDevice:      d.tpm,
+		typeMemoryArray:                d.memoryArray,
+		typePowerSupply:                d.powerSupply,
+		typeFirmware:                   d.firmware,
 	}[t.Type]
 	if !known {
 		return
@@ -180,7 +193,7 @@ func (d *decoder) chassis(t *smbios.Table) error {
 	d.inv.Chassis = hardware.Chassis{
 		Manufacturer: hardware.Clean(c.Manufacturer), Version: hardware.Clean(c.Version),
 		Serial: hardware.CleanSerial(c.SerialNumber), AssetTag: hardware.CleanSerial(c.AssetTagNumber),
-		Type: chassisType(c.Type), Sources: from,
+		Type: chassisType(c.Type), SKU: hardware.Clean(c.SKUNumber), Sources: from,
 	}
 	return nil
 }
@@ -204,81 +217,9 @@ func (d *decoder) processor(t *smbios.Table) error {
 	d.inv.CPUs = append(d.inv.CPUs, hardware.CPU{
 		Socket: hardware.Clean(p.SocketDesignation), Manufacturer: hardware.Clean(p.Manufacturer),
 		Model: hardware.Clean(p.Version), Serial: hardware.CleanSerial(p.SerialNumber),
-		Cores: p.GetCoreCount(), Threads: p.GetThreadCount(), MaxMHz: int(p.MaxSpeed), Sources: from,
+		Part: hardware.CleanSerial(p.PartNumber), Cores: p.GetCoreCount(), Threads: p.GetThreadCount(), MaxMHz: int(p.MaxSpeed), Sources: from,
 	})
 	return nil
-}
-
-// memoryDevice is type 17 (7.18). Size 0 is an empty slot, 0xffff an unknown
-// size in a populated one.
-func (d *decoder) memoryDevice(t *smbios.Table) error {
-	m, err := smbios.NewMemoryDevice(t)
-	if err != nil {
-		return err
-	}
-	switch m.Type {
-	case smbios.MemoryDeviceTypeFlash, smbios.MemoryDeviceTypeROM, smbios.MemoryDeviceTypeEEPROM:
-		return nil // the firmware's own chip
-	}
-	slot := d.slotName(m)
-	d.inv.DIMMSlots = append(d.inv.DIMMSlots, hardware.DIMMSlot{Name: slot, Populated: m.Size != 0, Sources: from})
-	if m.Size == 0 {
-		return nil
-	}
-	dimm := hardware.DIMM{
-		Slot: slot, SizeBytes: m.GetSizeBytes(), Serial: hardware.CleanSerial(m.SerialNumber),
-		Manufacturer: hardware.Clean(m.Manufacturer), Part: hardware.CleanSerial(m.PartNumber),
-		SpeedMTs: speed(m.Speed), Type: memoryType(m.Type), Sources: from,
-	}
-	if m.Size == 0xffff {
-		dimm.SizeBytes = 0
-	}
-	d.inv.DIMMs = append(d.inv.DIMMs, dimm)
-	return nil
-}
-
-// slotName is the device locator, with the bank's before it where the locator
-// alone is taken already: some boards call every slot "DIMM 0".
-func (d *decoder) slotName(m *smbios.MemoryDevice) string {
-	name, bank := hardware.Clean(m.DeviceLocator), hardware.Clean(m.BankLocator)
-	taken := func(s string) bool {
-		for _, o := range d.inv.DIMMSlots {
-			if o.Name == s {
-				return true
-			}
-		}
-		return false
-	}
-	if (name == "" || taken(name)) && bank != "" {
-		name = strings.TrimSpace(bank + " " + name)
-	}
-	if name == "" || taken(name) {
-		name = fmt.Sprintf("slot %d", len(d.inv.DIMMSlots)+1)
-	}
-	return name
-}
-
-func speed(v uint16) int {
-	if v == 0xffff {
-		return 0
-	}
-	return int(v)
-}
-
-func memoryType(t smbios.MemoryDeviceType) string {
-	switch t {
-	case smbios.MemoryDeviceTypeOther, smbios.MemoryDeviceTypeUnknown:
-		return ""
-	case 0x20:
-		return "HBM"
-	case 0x21:
-		return "HBM2"
-	case 0x23:
-		return "LPDDR5"
-	case 0x24:
-		return "HBM3"
-	}
-	return hardware.Clean(t.String())
 }
 
 func (d *decoder) ipmiDevice(t *smbios.Table) error {
@@ -300,6 +241,9 @@ func (d *decoder) tpm(t *smbios.Table) error {
 	}
 	vendor := strings.TrimRight(string(m.VendorID[:]), "\x00 ")
 	d.inv.TPM = hardware.TPM{Manufacturer: hardware.Clean(vendor), Sources: from}
+	if v := m.FirmwareVersion1; m.MajorSpecVersion == 2 && v > 0 && v < 1<<32-1 {
+		d.inv.TPM.Firmware = fmt.Sprintf("%d.%d", v>>16, v&0xffff)
+	}
 	if m.MajorSpecVersion > 0 {
 		d.inv.TPM.Version = fmt.Sprintf("%d.%d", m.MajorSpecVersion, m.MinorSpecVersion)
 	}
@@ -311,7 +255,7 @@ func (d *decoder) finish() {
 	for _, m := range d.inv.DIMMs {
 		sum += m.SizeBytes
 	}
-	if sum > 0 {
-		d.inv.Memory = hardware.Memory{SizeBytes: sum, Sources: from}
+	if d.inv.Memory.SizeBytes = sum; d.inv.Memory.ECC != "" || sum > 0 {
+		d.inv.Memory.Sources = from
 	}
 }

@@ -5,11 +5,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/ingot-metal/ingot/hardware"
+	"github.com/ingot-metal/ingot/hardware/sysfs"
 )
 
 // table is one structure: formatted part from offset 4, then strings.
@@ -87,6 +89,71 @@ func TestOneBrokenStructureCostsItself(t *testing.T) {
 	}
 	if n != 2 { // the entry point and the processor
 		t.Errorf("findings = %v; want two", inv.Findings)
+	}
+}
+
+// formatted is a structure's fixed part from offset 4, with bytes set by their
+// offset in the specification.
+func formatted(length int, at map[int][]byte) []byte {
+	b := make([]byte, length)
+	for offset, v := range at {
+		copy(b[offset:], v)
+	}
+	return b[4:]
+}
+
+func TestDevices(t *testing.T) {
+	tables := slices.Concat(
+		table(16, formatted(0x0f, map[int][]byte{0x05: {3, 6}})),
+		table(17, formatted(0x5c, map[int][]byte{0x08: {80, 0, 64, 0}, 0x0c: {0xff, 0x7f}, 0x0e: {9, 0, 1, 2, 0x22, 0, 0x20}, 0x15: {0xff, 0xff}, 0x1b: {2, 0, 0, 1, 0, 0xc0, 0x12},
+			0x54: {0, 0, 1, 0}}), "A1", "NODE 0"),
+		table(39, formatted(0x16, map[int][]byte{0x05: {1, 2, 3, 4, 0, 5, 0, 0x20, 3, 2, 0}}), "PSU bay 1", "PWS", "Delta", "D123", "DPS-800"),
+		table(39, formatted(0x16, map[int][]byte{0x05: {1, 2, 3, 4, 0, 5, 0, 0x20, 3, 0, 0}}), "PSU bay 2", "PWS", "Delta", "D124", "DPS-800"),
+		table(45, formatted(0x18, map[int][]byte{0x04: {1, 2, 0, 3, 0, 4, 5, 0}, 0x14: {1, 0, 4}}), "BMC", "1.44", "id-1", "03/09/2025", "ACME"),
+		table(45, formatted(0x18, map[int][]byte{0x04: {1}, 0x16: {5}}), "an absent one"),
+		table(43, formatted(0x1f, map[int][]byte{0x04: []byte("IFX\x00"), 0x08: {2, 0, 3, 0, 7, 0}})),
+		end)
+	inv, err := Decode(nil, tables)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := hardware.Inventory{
+		Memory: hardware.Memory{SizeBytes: 64 << 30, ECC: "multi-bit", Sources: from},
+		TPM:    hardware.TPM{Version: "2.0", Manufacturer: "IFX", Firmware: "7.3", Sources: from},
+		DIMMs: []hardware.DIMM{{Slot: "A1", SizeBytes: 64 << 30, SpeedMTs: 65536, ConfiguredMTs: 4800, Type: "DDR5", Module: "RDIMM",
+			FormFactor: "DIMM", Ranks: 2, ECC: hardware.Enabled, Bank: "NODE 0", Sources: from}},
+		DIMMSlots: []hardware.DIMMSlot{{Name: "A1", Populated: true, Sources: from}},
+		PSUs:      []hardware.PSU{{Name: "PWS", Slot: "PSU bay 1", Manufacturer: "Delta", Serial: "D123", Part: "DPS-800", CapacityWatt: 800, Sources: from}},
+		Firmware: []hardware.Firmware{{Name: "BMC", Version: "1.44", ID: "id-1", Date: "2025-03-09", Manufacturer: "ACME",
+			Updateable: hardware.Enabled, Sources: from}},
+	}
+	inv.Findings = nil // the entry point
+	if d := cmp.Diff(want, inv); d != "" {
+		t.Errorf("Decode (-want +got):\n%s", d)
+	}
+}
+
+func TestPlaces(t *testing.T) {
+	slot := func(bus, devfn byte) []byte {
+		return formatted(0x11, map[int][]byte{0x04: {1}, 0x0d: {0, 0, bus, devfn}})
+	}
+	tables := slices.Concat(
+		table(9, slot(0x3b, 0x00), "PCIe Slot 1"), table(9, slot(0, 0), "empty"), table(9, slot(0xff, 0), "empty too"),
+		table(9, formatted(0x0d, nil), "of SMBIOS 2.0"),
+		table(41, formatted(0x0b, map[int][]byte{0x04: {1, 0x85, 1, 1, 0, 2, 0x0b}}), "Embedded NIC 2"), end)
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, filepath.Dir(dmi)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, dmi), tables, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want := map[hardware.BDF]string{"0000:3b:00.0": "PCIe Slot 1", "0001:02:01.3": "Embedded NIC 2"}
+	if d := cmp.Diff(want, Places(sysfs.Root(root))); d != "" {
+		t.Errorf("Places (-want +got):\n%s", d)
+	}
+	if got := Places(sysfs.Root(t.TempDir())); len(got) != 0 {
+		t.Errorf("Places of nothing = %v", got)
 	}
 }
 
