@@ -141,6 +141,7 @@ type BootEntry struct {
 	Order   int     `json:"order,omitempty"`             // from 1; absent where it is not in the boot order
 	Active  Switch  `json:"active,omitempty"`
 	Current bool    `json:"current,omitempty" digest:"-"` // this boot came from it
+	Next    bool    `json:"next,omitempty" digest:"-"`    // the next boot will, once
 	Sources Sources `json:"sources,omitempty"`
 	Raw     Raw     `json:"raw,omitempty"`
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ingot-metal/ingot/hardware"
 	"github.com/ingot-metal/ingot/hardware/cpu"
+	"github.com/ingot-metal/ingot/hardware/firmware"
 	"github.com/ingot-metal/ingot/hardware/ipmi"
 	"github.com/ingot-metal/ingot/hardware/nic"
 	"github.com/ingot-metal/ingot/hardware/pci"
@@ -44,7 +45,7 @@ func facts(read func(context.Context, sysfs.Root) (hardware.Inventory, error)) f
 func Readers() []Reader {
 	return []Reader{
 		{smbios.Source, 5 * time.Second, facts(smbios.Read)},
-		{"firmware", 2 * time.Second, facts(firmware)},
+		{firmware.Source, 4 * time.Second, facts(firmware.Read)},
 		{cpu.Source, 3 * time.Second, facts(cpu.Read)},
 		{"memory", 2 * time.Second, facts(memory)},
 		{"kernel", 2 * time.Second, facts(kernel)},

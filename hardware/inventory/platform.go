@@ -10,31 +10,6 @@ import (
 	"github.com/ingot-metal/ingot/hardware/sysfs"
 )
 
-// secureBootVar is the UEFI variable SecureBoot of the global namespace (UEFI
-// 3.3): four bytes of attributes, then 0 or 1.
-const secureBootVar = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
-
-// firmware tells how the kernel was started. Secure Boot is unknown where the
-// variables are not mounted, and disabled under BIOS.
-func firmware(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
-	var inv hardware.Inventory
-	if !root.Exists("sys/firmware") {
-		return inv, nil
-	}
-	inv.BIOS = hardware.BIOS{Mode: hardware.ModeBIOS, SecureBoot: hardware.Disabled, Sources: hardware.Sources{"firmware"}}
-	if !root.Exists("sys/firmware/efi") {
-		if runtime.GOARCH != "amd64" && !root.Exists("sys/firmware/dmi") {
-			return hardware.Inventory{}, nil // a device tree machine has neither
-		}
-		return inv, nil
-	}
-	inv.BIOS.Mode, inv.BIOS.SecureBoot = hardware.ModeUEFI, ""
-	if b, err := root.Bytes(64, secureBootVar); err == nil && len(b) == 5 {
-		inv.BIOS.SecureBoot = hardware.SwitchOf(b[4] == 1)
-	}
-	return inv, nil
-}
-
 func kernel(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
 	release := root.Text("proc/sys/kernel/osrelease")
 	if release == "" {
