@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/ingot-metal/ingot/hardware"
+	"github.com/ingot-metal/ingot/hardware/memory"
 	"github.com/ingot-metal/ingot/hardware/sysfs"
 )
 
@@ -149,16 +150,8 @@ func nodes(root sysfs.Root) []hardware.NUMANode {
 // nodeSize counts a node's blocks of memory; a kernel without memory hotplug
 // has only what it did not keep for itself (MemTotal).
 func nodeSize(root sysfs.Root, dir string) uint64 {
-	if block, err := strconv.ParseUint(root.Text("sys/devices/system/memory/block_size_bytes"), 16, 48); err == nil {
-		n := uint64(0)
-		for _, name := range root.Names(dir) {
-			if rest, ok := strings.CutPrefix(name, "memory"); ok && rest != "" && strings.Trim(rest, "0123456789") == "" {
-				n++
-			}
-		}
-		if n > 0 {
-			return n * block
-		}
+	if n := memory.Blocks(root, dir); n > 0 {
+		return n
 	}
 	for line := range strings.SplitSeq(root.Text(dir, "meminfo"), "\n") {
 		f := strings.Fields(line) // Node 0 MemTotal: 131072 kB

@@ -16,6 +16,7 @@ import (
 	"github.com/ingot-metal/ingot/hardware/cpu"
 	"github.com/ingot-metal/ingot/hardware/firmware"
 	"github.com/ingot-metal/ingot/hardware/ipmi"
+	"github.com/ingot-metal/ingot/hardware/memory"
 	"github.com/ingot-metal/ingot/hardware/nic"
 	"github.com/ingot-metal/ingot/hardware/pci"
 	"github.com/ingot-metal/ingot/hardware/smbios"
@@ -47,12 +48,14 @@ func Readers() []Reader {
 		{smbios.Source, 5 * time.Second, facts(smbios.Read)},
 		{firmware.Source, 4 * time.Second, facts(firmware.Read)},
 		{cpu.Source, 3 * time.Second, facts(cpu.Read)},
-		{"memory", 2 * time.Second, facts(memory)},
+		{memory.Source, 2 * time.Second, memory.Read},
 		{"kernel", 2 * time.Second, facts(kernel)},
 		{"tpm", 2 * time.Second, facts(tpm)},
 		{pci.Source, 10 * time.Second, facts(pci.Read)},
 		{nic.Source, 5 * time.Second, facts(nic.Read)},
 		{storage.Source, 10 * time.Second, facts(storage.Read)},
+		{"usb", 2 * time.Second, facts(usb)},
+		{"watchdog", 2 * time.Second, facts(watchdogs)},
 		{ipmi.Source, 12 * time.Second, facts(ipmi.Read)},
 	}
 }

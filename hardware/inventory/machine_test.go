@@ -55,6 +55,11 @@ func plantOne(t testing.TB, root, path string, make func(string) error) {
 	}
 }
 
+func plantFile(t testing.TB, root, path, content string) {
+	t.Helper()
+	plantOne(t, root, path, func(p string) error { return os.WriteFile(p, []byte(content), 0o644) })
+}
+
 func machines(t testing.TB) []string {
 	t.Helper()
 	trees, err := filepath.Glob("../testdata/machines/*/tree.txt")
