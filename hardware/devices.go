@@ -192,8 +192,9 @@ type PCIDevice struct {
 	Raw     Raw     `json:"raw,omitempty"`
 }
 
-// PCIeLink is the link towards the root: what it runs at, which power saving
-// changes, and what the device can do at most. Speeds are in GT/s.
+// PCIeLink is the link towards the root (of a port: away from it): what it
+// runs at, which power saving changes, and what the device can do at most.
+// Speeds are in GT/s.
 type PCIeLink struct {
 	SpeedGTs    float64 `json:"speed_gts,omitempty" digest:"-"`
 	Width       int     `json:"width,omitempty" digest:"-"`

@@ -31,6 +31,7 @@ const (
 	CodeDIMMsDisagree      Code = "dimms-disagree"      // counts differ
 	CodeModelDisagrees     Code = "model-disagrees"     // another model
 	CodeSKUDiffers         Code = "sku-differs"         // not what the bill of materials says
+	CodeNotPermitted       Code = "not-permitted"       // only root may read it
 	CodeMemoryErrors       Code = "memory-errors"       // the kernel counts errors of a DIMM
 	CodePCIeLinkReduced    Code = "pcie-link-reduced"   // a device runs below what it and its port can
 	CodeLLDPByFirmware     Code = "lldp-by-firmware"    // a NIC keeps the neighbor's frames to itself

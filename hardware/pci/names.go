@@ -29,6 +29,14 @@ func (w wanted) add(vendor, device, class string) {
 	}
 }
 
+// addSubsystem wants the name of a card that carries a device.
+func (w wanted) addSubsystem(vendor, device, subvendor, subdevice string) {
+	id := func(s string) string { return strings.TrimPrefix(s, "0x") }
+	if id(subvendor) != "" {
+		w[id(subvendor)], w["S"+id(vendor)+id(device)+id(subvendor)+id(subdevice)] = true, true
+	}
+}
+
 // names reads the part of pci.ids that is wanted, where the file stands in a
 // Debian or a Red Hat tree, packed or not.
 func names(root sysfs.Root, want wanted) (*pcidb.DB, error) {
@@ -62,6 +70,7 @@ func names(root sysfs.Root, want wanted) (*pcidb.DB, error) {
 func parseNames(r io.Reader, want wanted) (*pcidb.DB, error) {
 	db := &pcidb.DB{Classes: map[string]*pcidb.Class{}, Vendors: map[string]*pcidb.Vendor{}, Products: map[string]*pcidb.Product{}}
 	var vendor *pcidb.Vendor
+	var product *pcidb.Product
 	var class *pcidb.Class
 	lines := bufio.NewReaderSize(r, 64<<10)
 	for {
@@ -70,15 +79,19 @@ func parseNames(r io.Reader, want wanted) (*pcidb.DB, error) {
 			return nil, err
 		}
 		switch {
-		case len(b) < 7 || b[0] == '#' || b[0] == '\t' && (b[1] == '\t' || vendor == nil && class == nil):
+		case len(b) < 7 || b[0] == '#' || b[0] == '\t' && vendor == nil && class == nil:
+		case b[0] == '\t' && b[1] == '\t':
+			if product != nil && len(b) > 12 && want["S"+product.VendorID+product.ID+string(b[2:6])+string(b[7:11])] {
+				product.Subsystems = append(product.Subsystems, &pcidb.Product{VendorID: string(b[2:6]), ID: string(b[7:11]), Name: text(b[11:])})
+			}
 		case b[0] == 'C' && b[1] == ' ':
-			vendor, class = nil, nil
+			vendor, product, class = nil, nil, nil
 			if id := string(b[2:4]); want["C"+id] {
 				class = &pcidb.Class{ID: id, Name: text(b[4:])}
 				db.Classes[id] = class
 			}
 		case b[0] != '\t':
-			vendor, class = nil, nil
+			vendor, product, class = nil, nil, nil
 			if want[string(b[:4])] {
 				vendor = &pcidb.Vendor{ID: string(b[:4]), Name: text(b[4:])}
 				db.Vendors[vendor.ID] = vendor
@@ -88,8 +101,10 @@ func parseNames(r io.Reader, want wanted) (*pcidb.DB, error) {
 				class.Subclasses = append(class.Subclasses, &pcidb.Subclass{ID: id, Name: text(b[3:])})
 			}
 		default:
+			product = nil
 			if id := string(b[1:5]); want[vendor.ID+id] {
-				db.Products[vendor.ID+id] = &pcidb.Product{VendorID: vendor.ID, ID: id, Name: text(b[5:])}
+				product = &pcidb.Product{VendorID: vendor.ID, ID: id, Name: text(b[5:])}
+				db.Products[vendor.ID+id] = product
 			}
 		}
 		if errors.Is(err, io.EOF) {

@@ -67,41 +67,36 @@ func (d *decoder) firmware(t *smbios.Table) error {
 
 // Places are the names that the board's maker printed beside slots (type 9,
 // 7.10) and gave to devices of the board (type 41, 7.42), by the PCI address
-// that the firmware saw there. Firmware names the bridge of a slot or what
-// sits in it. There are none where the tables are not readable.
-func Places(root sysfs.Root) (places map[hardware.BDF]string) {
-	places = map[hardware.BDF]string{}
+// that the firmware saw there. Of a slot that is its bridge, or what sits in
+// it. There are none where the tables are not readable: [Read] says why.
+func Places(root sysfs.Root) (slots, onboard map[hardware.BDF]string) {
+	slots, onboard = map[hardware.BDF]string{}, map[hardware.BDF]string{}
 	table, err := root.Bytes(maxTable, dmi)
 	if err != nil {
-		return places
+		return slots, onboard
 	}
-	defer func() {
-		if recover() != nil {
-			places = map[hardware.BDF]string{} // Read gives the finding
+	defer func() { _ = recover() }() // a decoder that panics; what it had read stands
+	_, _ = each(table, func(t *smbios.Table) {
+		switch t.Type {
+		case typeSlot:
+			place(slots, t, 0x0d)
+		case typeOnboard:
+			place(onboard, t, 0x07)
 		}
-	}()
-	if _, err := each(table, func(t *smbios.Table) {
-		if bdf, name := place(t); name != "" {
-			places[bdf] = name
-		}
-	}); err != nil {
-		return places // up to the structure that Read names
-	}
-	return places
+	})
+	return slots, onboard
 }
 
-func place(t *smbios.Table) (hardware.BDF, string) {
-	at, ok := map[smbios.TableType]int{typeSlot: 0x0d, typeOnboard: 0x07}[t.Type]
-	if !ok {
-		return "", ""
-	}
-	b, err := t.GetBytesAt(at, 4)
-	if err != nil {
-		return "", "" // before SMBIOS 2.6
+// place adds the name of one structure whose PCI address stands at an offset.
+func place(to map[hardware.BDF]string, t *smbios.Table, offset int) {
+	b, err := t.GetBytesAt(offset, 4)
+	name := hardware.Clean(text(t, 0x04))
+	if err != nil || name == "" {
+		return // before SMBIOS 2.6
 	}
 	segment, bus, devfn := binary.LittleEndian.Uint16(b), b[2], b[3]
 	if segment == 0xffff || bus == 0xff || bus == 0 && devfn == 0 {
-		return "", "" // not on PCI, or an empty slot
+		return // not on PCI, or an empty slot
 	}
-	return hardware.BDF(fmt.Sprintf("%04x:%02x:%02x.%d", segment, bus, devfn>>3, devfn&7)), hardware.Clean(text(t, 0x04))
+	to[hardware.BDF(fmt.Sprintf("%04x:%02x:%02x.%d", segment, bus, devfn>>3, devfn&7))] = name
 }

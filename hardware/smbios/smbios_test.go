@@ -148,12 +148,15 @@ func TestPlaces(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, dmi), tables, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	want := map[hardware.BDF]string{"0000:3b:00.0": "PCIe Slot 1", "0001:02:01.3": "Embedded NIC 2"}
-	if d := cmp.Diff(want, Places(sysfs.Root(root))); d != "" {
-		t.Errorf("Places (-want +got):\n%s", d)
+	slots, onboard := Places(sysfs.Root(root))
+	if d := cmp.Diff(map[hardware.BDF]string{"0000:3b:00.0": "PCIe Slot 1"}, slots); d != "" {
+		t.Errorf("slots (-want +got):\n%s", d)
 	}
-	if got := Places(sysfs.Root(t.TempDir())); len(got) != 0 {
-		t.Errorf("Places of nothing = %v", got)
+	if d := cmp.Diff(map[hardware.BDF]string{"0001:02:01.3": "Embedded NIC 2"}, onboard); d != "" {
+		t.Errorf("devices of the board (-want +got):\n%s", d)
+	}
+	if slots, onboard = Places(sysfs.Root(t.TempDir())); len(slots)+len(onboard) != 0 {
+		t.Errorf("Places of nothing = %v, %v", slots, onboard)
 	}
 }
 
