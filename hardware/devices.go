@@ -148,6 +148,8 @@ type Neighbor struct {
 	Management      []string `json:"management_addresses,omitempty" clean:"word" most:"8"`
 	VLAN            int      `json:"vlan,omitempty"` // port VLAN
 	VLANs           []int    `json:"vlans,omitempty" most:"64"`
+	// VLANNames are by the VLAN's number.
+	VLANNames map[string]string `json:"vlan_names,omitempty" most:"64"`
 }
 
 // Adapter is the card that carries ports.

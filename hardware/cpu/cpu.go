@@ -38,11 +38,14 @@ func Read(ctx context.Context, root sysfs.Root) (hardware.Inventory, error) {
 	}
 	sockets := group(parse(b), func(t *thread) { topology(root, t) })
 	inv.NUMANodes = nodes(root)
-	for _, s := range sockets {
+	for i, s := range sockets {
 		if ctx.Err() != nil {
 			return inv, fmt.Errorf("read CPUs: %w", ctx.Err())
 		}
 		c := s.part()
+		if c.Family == 0 {
+			c.Socket = fmt.Sprintf("CPU %d", i) // ARM firmware numbers them as it likes: 36, 3616
+		}
 		c.Caches = caches(root, s.threads)
 		if khz, ok := root.Uint(cpus, "cpu"+strconv.Itoa(s.threads[0].number), "cpufreq/cpuinfo_max_freq"); ok && khz < 1<<30 {
 			c.MaxMHz = int(khz / 1000)

@@ -16,6 +16,7 @@ import (
 	"github.com/ingot-metal/ingot/hardware/cpu"
 	"github.com/ingot-metal/ingot/hardware/firmware"
 	"github.com/ingot-metal/ingot/hardware/ipmi"
+	"github.com/ingot-metal/ingot/hardware/lldp"
 	"github.com/ingot-metal/ingot/hardware/memory"
 	"github.com/ingot-metal/ingot/hardware/nic"
 	"github.com/ingot-metal/ingot/hardware/pci"
@@ -63,7 +64,9 @@ func Readers() []Reader {
 // Late is the table of those that follow the first report: what waits for a
 // frame on a cable, and what asks a slow BMC or drive for logs and sensors.
 func Late() []Reader {
-	return []Reader{}
+	return []Reader{
+		{lldp.Source, lldp.Interval + time.Second, facts(lldp.Read)},
+	}
 }
 
 // Duration is how long one reader took; Err is empty where it succeeded.

@@ -73,7 +73,7 @@ func TestMachines(t *testing.T) {
 	for _, tree := range machines(t) {
 		dir := filepath.Dir(tree)
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			res := Read(t.Context(), plant(t, tree))
+			res := Stream(t.Context(), plant(t, tree), func(Result) {})
 			golden(t, filepath.Join(dir, "want.json"), res.Inventory)
 			for _, r := range res.Readers {
 				if r.Err != "" {

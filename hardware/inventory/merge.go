@@ -8,18 +8,83 @@ import (
 	"github.com/ingot-metal/ingot/hardware"
 )
 
-// nameAdapters gives each port the name of its PCI function.
-func nameAdapters(inv *hardware.Inventory) {
+// merge adds a partial inventory: single parts by the rule of
+// [hardware.Append], lists one after the other, except that the second source
+// on CPUs completes the first, and one on neighbors the ports.
+func merge(inv *hardware.Inventory, part hardware.Inventory) {
+	cpus := mergeCPUs(inv.CPUs, part.CPUs)
+	nics := slices.Clone(inv.NICs)
+	part.NICs = slices.DeleteFunc(slices.Clone(part.NICs), func(n hardware.NIC) bool { return joinNeighbor(nics, n) })
+	inv.NICs = nics
+	*inv = hardware.Append(*inv, part)
+	inv.CPUs = cpus
+}
+
+// joinNeighbor gives a neighbor to the port of the same name. It reports
+// whether there is one.
+func joinNeighbor(nics []hardware.NIC, n hardware.NIC) bool {
+	i := slices.IndexFunc(nics, func(o hardware.NIC) bool { return n.Name != "" && o.Name == n.Name })
+	if i < 0 {
+		return false
+	}
+	nics[i].Neighbor = n.Neighbor
+	nics[i].Sources = slices.Concat(nics[i].Sources, n.Sources)
+	return true
+}
+
+// mergeCPUs joins sockets by order. What the CPU itself tells the kernel
+// stands before the firmware's word, which virtual machines fill with the
+// machine type; names and counts stay the firmware's, and on ARM, where the
+// kernel knows only the cores' design, the model too.
+func mergeCPUs(a, b []hardware.CPU) []hardware.CPU {
+	if len(a) == 0 {
+		return b
+	}
+	a = slices.Clone(a)
+	for i := range min(len(a), len(b)) {
+		x, y := a[i], b[i]
+		z := y
+		z.Socket, z.Serial, z.Part = cmp.Or(x.Socket, y.Socket), cmp.Or(x.Serial, y.Serial), cmp.Or(x.Part, y.Part)
+		z.Cores, z.Threads = cmp.Or(x.Cores, y.Cores), cmp.Or(x.Threads, y.Threads)
+		if y.Family == 0 && x.Model != "" {
+			y.Model, y.Manufacturer = x.Model, x.Manufacturer
+		}
+		z.Model, z.Manufacturer = cmp.Or(y.Model, x.Model), cmp.Or(y.Manufacturer, x.Manufacturer)
+		z.MaxMHz = cmp.Or(y.MaxMHz, x.MaxMHz)
+		z.Sources = slices.Concat(x.Sources, y.Sources)
+		a[i] = z
+	}
+	return a
+}
+
+// adapters makes the cards of the ports out of their PCI functions, and tells
+// each port its card and its slot.
+func adapters(inv *hardware.Inventory) {
+	byBDF := map[hardware.BDF]hardware.PCIDevice{}
+	for _, p := range inv.PCI {
+		byBDF[p.BDF] = p
+	}
+	slices.SortStableFunc(inv.NICs, func(a, b hardware.NIC) int { return cmp.Compare(a.BDF, b.BDF) })
+	cards := map[string]int{}
 	for i := range inv.NICs {
 		n := &inv.NICs[i]
-		if n.Adapter != "" || n.BDF == "" || n.Bus != "pci" {
+		p, ok := byBDF[n.BDF]
+		if !ok || n.Bus != "pci" {
 			continue
 		}
-		for _, p := range inv.PCI {
-			if p.BDF == n.BDF {
-				n.Adapter = strings.TrimSpace(p.Vendor + " " + p.Device)
-			}
+		n.Adapter = cmp.Or(n.Adapter, strings.TrimSpace(p.Vendor+" "+p.Device))
+		n.Slot = cmp.Or(n.Slot, p.Slot)
+		card, _, _ := strings.Cut(string(n.BDF), ".")
+		at, known := cards[card]
+		if !known {
+			at, cards[card] = len(inv.Adapters), len(inv.Adapters)
+			inv.Adapters = append(inv.Adapters, hardware.Adapter{
+				Name: n.Adapter, Manufacturer: p.Vendor, Model: cmp.Or(p.VPD.Product, p.Device), Slot: p.Slot, BDF: p.BDF, Sources: p.Sources,
+			})
 		}
+		a := &inv.Adapters[at]
+		a.Ports++
+		a.Serial, a.Part, a.Firmware = cmp.Or(a.Serial, p.VPD.Serial), cmp.Or(a.Part, p.VPD.Part), cmp.Or(a.Firmware, n.Firmware)
 	}
 }
 
@@ -32,32 +97,4 @@ func moving(inv hardware.Inventory) hardware.Readings {
 		}
 	}
 	return r
-}
-
-// merge adds a partial inventory: single parts by the rule of
-// [hardware.Join], lists one after the other, except that the second source
-// on CPUs completes the first.
-func merge(inv *hardware.Inventory, part hardware.Inventory) {
-	cpus := mergeCPUs(inv.CPUs, part.CPUs)
-	*inv = hardware.Append(*inv, part)
-	inv.CPUs = cpus
-}
-
-// mergeCPUs joins sockets by order. The model that the CPU itself tells the
-// kernel stands before the firmware's, which virtual machines fill with the
-// machine type; counts stay the firmware's.
-func mergeCPUs(a, b []hardware.CPU) []hardware.CPU {
-	if len(a) == 0 {
-		return b
-	}
-	a = slices.Clone(a)
-	for i := range min(len(a), len(b)) {
-		x, y := &a[i], b[i]
-		x.Model = cmp.Or(y.Model, x.Model)
-		x.Manufacturer = cmp.Or(y.Manufacturer, x.Manufacturer)
-		x.Cores, x.Threads = cmp.Or(x.Cores, y.Cores), cmp.Or(x.Threads, y.Threads)
-		x.MaxMHz = cmp.Or(y.MaxMHz, x.MaxMHz)
-		x.Sources = slices.Concat(x.Sources, y.Sources)
-	}
-	return a
 }

@@ -101,6 +101,12 @@ func TestReadersTable(t *testing.T) {
 		}
 		names = append(names, r.Name)
 	}
+	for _, r := range Late() {
+		if r.Deadline <= 0 || r.Deadline > time.Minute || slices.Contains(names, r.Name) {
+			t.Errorf("late %s has a deadline of %v, or stands twice", r.Name, r.Deadline)
+		}
+		names = append(names, r.Name)
+	}
 }
 
 func TestEmptyRoot(t *testing.T) {

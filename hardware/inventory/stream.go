@@ -87,7 +87,7 @@ func (r *run) result() Result {
 		}
 		res.Readers = append(res.Readers, took)
 	}
-	nameAdapters(&res.Inventory)
+	adapters(&res.Inventory)
 	res.Inventory = res.Inventory.Normalized()
 	res.Readings.Add(moving(res.Inventory))
 	res.Readings.Normalize()
