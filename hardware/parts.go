@@ -2,24 +2,23 @@ package hardware
 
 // CPU is one populated socket (SMBIOS type 4).
 type CPU struct {
-	Socket       string  `json:"socket,omitempty"`
-	Manufacturer string  `json:"manufacturer,omitempty"`
-	Model        string  `json:"model,omitempty"`
-	Serial       string  `json:"serial,omitempty" clean:"serial"`
-	Part         string  `json:"part,omitempty" clean:"serial"`
-	Cores        int     `json:"cores,omitempty"`
-	Threads      int     `json:"threads,omitempty"`
-	MaxMHz       int     `json:"max_mhz,omitempty"`
-	Microcode    string  `json:"microcode,omitempty"` // 0x2b000590
-	Family       int     `json:"family,omitempty"`    // CPUID's, with the extended one added
-	ModelNumber  int     `json:"model_number,omitempty"`
-	Stepping     int     `json:"stepping,omitempty"`
-	Caches       []Cache `json:"caches,omitempty" most:"8"`
-	// Flags are as the kernel names them, which differs between kernels.
-	Flags     []string `json:"flags,omitempty" clean:"word" most:"512" digest:"-"`
-	NUMANodes []int    `json:"numa_nodes,omitempty" most:"64"`
-	Sources   Sources  `json:"sources,omitempty"`
-	Raw       Raw      `json:"raw,omitempty"`
+	Socket       string   `json:"socket,omitempty"`
+	Manufacturer string   `json:"manufacturer,omitempty"`
+	Model        string   `json:"model,omitempty"`
+	Serial       string   `json:"serial,omitempty" clean:"serial"`
+	Part         string   `json:"part,omitempty" clean:"serial"`
+	Cores        int      `json:"cores,omitempty"`
+	Threads      int      `json:"threads,omitempty"`
+	MaxMHz       int      `json:"max_mhz,omitempty"`
+	Microcode    string   `json:"microcode,omitempty"` // 0x2b000590
+	Family       int      `json:"family,omitempty"`    // CPUID's, with the extended one added
+	ModelNumber  int      `json:"model_number,omitempty"`
+	Stepping     int      `json:"stepping,omitempty"`
+	Caches       []Cache  `json:"caches,omitempty" most:"8"`
+	Flags        []string `json:"flags,omitempty" clean:"word" most:"512"`
+	NUMANodes    []int    `json:"numa_nodes,omitempty" most:"64"`
+	Sources      Sources  `json:"sources,omitempty"`
+	Raw          Raw      `json:"raw,omitempty"`
 }
 
 // Cache is all the memory of one level and kind that a socket has.

@@ -31,9 +31,9 @@ var consoles = map[string]bool{
 // no accelerator.
 func kind(p hardware.PCIDevice) string {
 	switch {
-	case consoles[p.VendorID] || consoles[p.VendorID+p.DeviceID] || len(p.Class) < 4:
+	case len(p.Class) < 4:
 		return ""
-	case p.Class[:2] == "03":
+	case p.Class[:2] == "03" && !consoles[p.VendorID] && !consoles[p.VendorID+p.DeviceID]:
 		return "gpu"
 	case p.Class[:4] == "1200" && p.VendorID == "10ee":
 		return "fpga"
