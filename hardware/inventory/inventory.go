@@ -23,6 +23,7 @@ import (
 	"github.com/ingot-metal/ingot/hardware/smbios"
 	"github.com/ingot-metal/ingot/hardware/storage"
 	"github.com/ingot-metal/ingot/hardware/sysfs"
+	"github.com/ingot-metal/ingot/hardware/tpm"
 )
 
 // Reader reads one source. Its view is partial: the parts that the source
@@ -46,12 +47,12 @@ func facts(read func(context.Context, sysfs.Root) (hardware.Inventory, error)) f
 // what a reader takes under emulation.
 func Readers() []Reader {
 	return []Reader{
+		{tpm.Source, 15 * time.Second, facts(tpm.Read)}, // before the firmware's word on its firmware
 		{smbios.Source, 5 * time.Second, facts(smbios.Read)},
 		{firmware.Source, 4 * time.Second, facts(firmware.Read)},
 		{cpu.Source, 3 * time.Second, facts(cpu.Read)},
 		{memory.Source, 2 * time.Second, memory.Read},
 		{"kernel", 2 * time.Second, facts(kernel)},
-		{"tpm", 2 * time.Second, facts(tpm)},
 		{pci.Source, 10 * time.Second, facts(pci.Read)},
 		{nic.Source, 5 * time.Second, facts(nic.Read)},
 		{storage.Source, 10 * time.Second, facts(storage.Read)},

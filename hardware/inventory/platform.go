@@ -102,12 +102,3 @@ func watchdogs(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
 	}
 	return inv, nil
 }
-
-func tpm(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
-	major := root.Text("sys/class/tpm/tpm0/tpm_version_major")
-	version := map[string]string{"1": "1.2", "2": "2.0"}[major]
-	if version == "" {
-		return hardware.Inventory{}, nil
-	}
-	return hardware.Inventory{TPM: hardware.TPM{Version: version, Sources: hardware.Sources{"tpm"}}}, nil
-}

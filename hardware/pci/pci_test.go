@@ -130,7 +130,7 @@ func TestVPDThatHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(begin); took > 2*vpdDeadline {
+	if took := time.Since(begin); took > vpdDeadline+8*time.Second {
 		t.Errorf("Read took %v", took)
 	}
 	var serials []string
