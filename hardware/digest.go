@@ -8,10 +8,20 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Digest is sha256: and 64 hexadecimal digits.
 type Digest string
+
+// ParseDigest reads a digest; empty for what is none.
+func ParseDigest(s string) Digest {
+	digits, ok := strings.CutPrefix(s, "sha256:")
+	if b, err := hex.DecodeString(digits); !ok || err != nil || len(b) != sha256.Size {
+		return ""
+	}
+	return Digest(strings.ToLower(s))
+}
 
 // Digest covers what stays from boot to boot: the canonical JSON (keys and
 // parts sorted) without sources, raw texts, findings, the kernel, and what the

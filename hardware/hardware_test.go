@@ -291,3 +291,17 @@ func FuzzClean(f *testing.F) {
 		}
 	})
 }
+
+func TestDigestsAreWhole(t *testing.T) {
+	ek := Digest("sha256:" + strings.Repeat("0a", 32))
+	inv := Inventory{TPM: TPM{EKPublic: ek, EKCertificate: ek[:70]}}
+	inv.Normalize()
+	if inv.TPM.EKPublic != ek || inv.TPM.EKCertificate != "" {
+		t.Errorf("TPM = %+v; want the whole digest, and none for a part of one", inv.TPM)
+	}
+	for _, bad := range []string{"", string(ek) + "00", "sha1:" + strings.Repeat("0", 40), strings.Repeat("0", 71), "sha256:" + strings.Repeat("g", 64)} {
+		if got := ParseDigest(bad); got != "" {
+			t.Errorf("ParseDigest(%q) = %q; want none", bad, got)
+		}
+	}
+}

@@ -185,6 +185,8 @@ func cleaned(t reflect.Type, rule, s string) string {
 		return string(ParseMAC(s))
 	case reflect.TypeFor[UUID]():
 		return string(ParseUUID(s))
+	case reflect.TypeFor[Digest]():
+		return string(ParseDigest(s))
 	}
 	switch {
 	case rule == "serial":

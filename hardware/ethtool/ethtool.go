@@ -97,7 +97,7 @@ func PermanentAddress(port string) ([]byte, error) {
 // linkHeader is struct ethtool_link_settings before its masks.
 const (
 	linkHeader  = 48
-	maskWordsAt = 19
+	maskWordsAt = 15
 	maxWords    = 32
 )
 

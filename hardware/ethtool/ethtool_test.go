@@ -4,9 +4,13 @@ import (
 	"encoding/binary"
 	"os"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // header is where Debian's linux-libc-dev has the kernel's own table.
@@ -85,5 +89,36 @@ func TestLoopback(t *testing.T) {
 	}
 	if _, err := DriverInfo("a-name-that-is-too-long"); err == nil {
 		t.Error("a name that is too long is asked for")
+	}
+}
+
+// TestVirtualCable asks the driver of a port that the test makes, whose modes
+// are known: a pair of virtual ports runs at 10 Gbit/s.
+func TestVirtualCable(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("a network namespace wants root")
+	}
+	runtime.LockOSThread() // the thread ends with the test, and its namespace with it
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Skipf("no network namespace here: %v", err)
+	}
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "here"}, PeerName: "there"}); err != nil {
+		t.Skipf("no veth here: %v", err)
+	}
+	b, err := LinkSettings("here")
+	if err != nil || binary.NativeEndian.Uint32(b[4:]) != 10000 {
+		t.Errorf("LinkSettings = %x, %v; want a speed of 10000", b, err)
+	}
+	if words := int(b[maskWordsAt]); words < 2 || len(b) != linkHeader+12*words {
+		t.Errorf("masks of %d words in %d bytes", words, len(b))
+	}
+	if b, err := DriverInfo("here"); err != nil || zeroEnded(b[4:36]) != "veth" {
+		t.Errorf("DriverInfo = %q, %v; want veth", b, err)
+	}
+	if _, err := ModuleEEPROM("here"); !None(err) {
+		t.Errorf("ModuleEEPROM = %v; want none", err)
+	}
+	if flags, err := PrivateFlags("here"); len(flags) != 0 || err != nil && !None(err) {
+		t.Errorf("PrivateFlags = %v, %v; want none", flags, err)
 	}
 }

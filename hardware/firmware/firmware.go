@@ -57,6 +57,9 @@ func Read(ctx context.Context, root sysfs.Root) (hardware.Inventory, error) {
 		return inv, nil
 	}
 	inv.BIOS.SecureBoot, inv.BIOS.SetupMode = flag(root, "SecureBoot"), flag(root, "SetupMode")
+	if !slices.Contains(names, "SecureBoot"+global) {
+		inv.BIOS.SecureBoot = hardware.Disabled // firmware without it has no such variable
+	}
 	err := entries(ctx, root, names, &inv)
 	return inv, err
 }

@@ -111,6 +111,13 @@ func TestRead(t *testing.T) {
 	}
 }
 
+func TestFirmwareWithoutSecureBoot(t *testing.T) {
+	got, err := Read(t.Context(), efiTree(t, map[string][]byte{"BootOrder": {}}))
+	if err != nil || got.BIOS.SecureBoot != hardware.Disabled || got.BIOS.SetupMode != "" {
+		t.Errorf("Read = %+v, %v; want Secure Boot disabled, setup mode not known", got.BIOS, err)
+	}
+}
+
 func FuzzLoadOption(f *testing.F) {
 	f.Add(option(1, "debian", slices.Concat(pciRoot, pciNode, nvmeNode, gptNode, fileNode, endPath)))
 	f.Add(option(1, "PXE", slices.Concat(pciRoot, macNode, devNode(3, 31, make([]byte, 33)...), devNode(3, 19, make([]byte, 20)...), endPath)))

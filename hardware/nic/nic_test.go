@@ -106,7 +106,7 @@ func TestRead(t *testing.T) {
 	drvinfo := make([]byte, 196)
 	copy(drvinfo[68:], "22.31.1014 (MT_0000000359)")
 	link := make([]byte, 48+3*4*4)
-	link[19], link[48+4] = 4, 1<<(38-32) // 100000baseCR4/Full
+	link[15], link[48+4] = 4, 1<<(38-32) // 100000baseCR4/Full
 	root := card(t, map[string]map[string]string{
 		"0000:3b:00.0/ens1f0": {"address": "0c:42:a1:00:00:10\n", "addr_assign_type": "3\n", "carrier": "1\n", "speed": "100000\n", "duplex": "full\n", "dev_port": "0\n",
 			"../../numa_node":                        "1\n",
