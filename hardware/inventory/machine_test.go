@@ -75,6 +75,7 @@ func TestMachines(t *testing.T) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			res := Stream(t.Context(), plant(t, tree), func(Result) {})
 			golden(t, filepath.Join(dir, "want.json"), res.Inventory)
+			goldenReadings(t, filepath.Join(dir, "want-readings.json"), res.Readings)
 			for _, r := range res.Readers {
 				if r.Err != "" {
 					t.Errorf("reader %s: %s", r.Reader, r.Err)
@@ -90,6 +91,20 @@ func golden(t *testing.T, file string, inv hardware.Inventory) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	goldenJSON(t, file, b)
+}
+
+func goldenReadings(t *testing.T, file string, r hardware.Readings) {
+	t.Helper()
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	goldenJSON(t, file, b)
+}
+
+func goldenJSON(t *testing.T, file string, b []byte) {
+	t.Helper()
 	var got bytes.Buffer
 	if err := json.Indent(&got, b, "", "  "); err != nil {
 		t.Fatal(err)

@@ -20,6 +20,9 @@ func slotsOf(root sysfs.Root) slots {
 	s := slots{kernel: map[string]string{}}
 	s.printed, s.onboard = smbios.Places(root)
 	for _, name := range root.Names(dir) {
+		if name == "0" || strings.HasPrefix(name, "0-") {
+			continue // slots without a number
+		}
 		if address := root.Text(dir, name, "address"); address != "" {
 			s.kernel[address] = name
 		}
