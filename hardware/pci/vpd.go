@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,7 +74,7 @@ func (r *vpdReads) into(all []hardware.PCIDevice) []hardware.Finding {
 		case errors.Is(got.err, fs.ErrPermission):
 			denied++
 			continue
-		case got.err == nil && strings.Trim(string(got.bytes), "\x00\xff") == "":
+		case got.err == nil && !slices.ContainsFunc(got.bytes, func(b byte) bool { return b != 0 && b != 0xff }):
 			continue // nobody wrote any
 		case got.err == nil:
 			all[i].VPD, got.err = DecodeVPD(got.bytes)
