@@ -33,6 +33,9 @@ func Read(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return hardware.Inventory{}, nil
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return withoutTables(root), nil
+	}
 	if err != nil {
 		return hardware.Inventory{}, fmt.Errorf("read SMBIOS entry point: %w", err)
 	}

@@ -133,6 +133,27 @@ func TestDevices(t *testing.T) {
 	}
 }
 
+// TestWithoutTables reads what is left for a user who is not root.
+func TestWithoutTables(t *testing.T) {
+	root := t.TempDir()
+	for file, content := range map[string]string{"sys_vendor": "ACME\n", "product_name": "Box 1\n", "bios_date": "03/09/2026\n", "chassis_type": "23\n",
+		"board_asset_tag": "To be filled by O.E.M.\n"} {
+		p := filepath.Join(root, "sys/class/dmi/id", file)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inv := withoutTables(sysfs.Root(root))
+	inv.Normalize()
+	if inv.System.Model != "Box 1" || inv.BIOS.Date != "2026-03-09" || inv.Chassis.Type != "Rack Mount Chassis" || inv.Baseboard.AssetTag != "" ||
+		len(inv.Findings) != 1 || inv.Findings[0].Code != hardware.CodeNotPermitted {
+		t.Errorf("withoutTables = %+v", inv)
+	}
+}
+
 func TestPlaces(t *testing.T) {
 	slot := func(bus, devfn byte) []byte {
 		return formatted(0x11, map[int][]byte{0x04: {1}, 0x0d: {0, 0, bus, devfn}})

@@ -12,9 +12,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/ingot-metal/ingot/agent/host"
+	"github.com/ingot-metal/ingot/hardware/inventory"
+	"github.com/ingot-metal/ingot/hardware/nic"
+	"github.com/ingot-metal/ingot/hardware/sysfs"
 )
 
 func main() {
@@ -57,6 +61,10 @@ func run(ctx context.Context, h *host.Host) error {
 		return err
 	}
 	say("CLOCK %s %s", clock.State(), time.Now().UTC().Format(time.RFC3339))
+	if _, ok := h.Cmdline.Lookup("ingot.inventory"); ok {
+		<-settled
+		return tellInventory(ctx, m, say)
+	}
 	n, err := host.NetworkUp(ctx, host.NetworkOptions{Log: log, BootMAC: h.Cmdline.BootMAC(), Waiting: func(s string) { say("WAITING for %s", s) }})
 	if err != nil {
 		return err
@@ -78,6 +86,41 @@ func run(ctx context.Context, h *host.Host) error {
 		say("PLUGGED %s", name)
 	}
 	return report(m, say)
+}
+
+// tellInventory reads the machine as the agent does, ports up and without a
+// lease, and prints what it is.
+func tellInventory(ctx context.Context, m *host.Modules, say func(string, ...any)) error {
+	if err := m.Load(ctx, "ipmi_devintf"); err != nil {
+		return err
+	}
+	for _, name := range nic.Ports("/") {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		if err := netlink.LinkSetUp(l); err != nil {
+			return err
+		}
+		for end := time.Now().Add(15 * time.Second); sysfs.Root("/").Text("sys/class/net", name, "carrier") != "1"; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				return fmt.Errorf("%s has no carrier after 15 s", name)
+			}
+		}
+	}
+	begin := time.Now()
+	res := inventory.Stream(ctx, "/", func(r inventory.Result) {
+		say("TOLD after %d ms, pending %v: %s", time.Since(begin).Milliseconds(), r.Pending, r.Inventory.Summary())
+	})
+	for _, r := range res.Readers {
+		say("READER %s %d ms %s", r.Reader, r.Took.Milliseconds(), r.Err)
+	}
+	b, err := res.Inventory.Encode()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Printf("\nINVENTORY %s\n", b)
+	return err
 }
 
 // await waits until a module has been loaded for a device.
