@@ -2,6 +2,8 @@ package inventory
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -113,28 +115,33 @@ func TestStreamEnds(t *testing.T) {
 }
 
 // TestFileThatBlocks puts a pipe where a driver's file belongs: opening it
-// hangs in the kernel, and costs that reader's facts alone.
+// hangs in the kernel. That costs the facts of its reader alone, and the first
+// result does not wait for it.
 func TestFileThatBlocks(t *testing.T) {
-	root := plant(t, "../testdata/machines/two-socket/tree.txt")
-	plantOne(t, root, "sys/devices/system/node/online", func(p string) error { return syscall.Mkfifo(p, 0o600) })
-	read := Reader{"blocks", 100 * time.Millisecond, facts(func(_ context.Context, root sysfs.Root) (hardware.Inventory, error) {
-		root.Text("sys/devices/system/node/online")
-		return hardware.Inventory{}, nil
-	})}
-	begin := time.Now()
-	res := Run(t.Context(), root, append(Readers(), read))
-	if took := time.Since(begin); took > 2*time.Second {
-		t.Errorf("Run took %v", took)
+	root := plant(t, "../testdata/machines/nx2-200/tree.txt")
+	const blocks = "sys/class/watchdog/watchdog0/identity"
+	if err := os.Remove(filepath.Join(root, blocks)); err != nil {
+		t.Fatal(err)
 	}
-	if len(res.Inventory.NICs) == 0 || len(res.Inventory.Drives) == 0 || len(res.Inventory.CPUs) != 2 {
-		t.Errorf("the others' facts are lost: %s", res.Inventory.Summary())
+	plantOne(t, root, blocks, func(p string) error { return syscall.Mkfifo(p, 0o600) })
+	readers := Readers()
+	i := slices.IndexFunc(readers, func(r Reader) bool { return r.Name == "watchdog" })
+	readers[i].Deadline = 4 * time.Second
+	var told []Result
+	res := stream(t.Context(), root, tables{readers, Late(), 3 * time.Second}, func(r Result) { told = append(told, r) })
+	if first := told[0]; first.Took > 5*time.Second || !slices.Contains(first.Pending, "watchdog") ||
+		len(first.Inventory.NICs) != 2 || len(first.Inventory.Drives) != 1 || len(first.Inventory.CPUs) != 2 || first.Inventory.System.Serial == "" {
+		t.Errorf("first after %v: %s, pending %v", first.Took, first.Inventory.Summary(), first.Pending)
+	}
+	if n := res.Inventory.NICs[0].Neighbor.SystemName; n != "leaf7a" || res.Took > 15*time.Second {
+		t.Errorf("last after %v: neighbor %q", res.Took, n)
 	}
 	if !slices.ContainsFunc(res.Inventory.Findings, func(f hardware.Finding) bool {
-		return f.Code == hardware.CodeReaderDeadline && f.Part == "blocks"
+		return f.Code == hardware.CodeReaderDeadline && f.Part == "watchdog"
 	}) {
 		t.Errorf("findings = %v; want one on the reader that blocks", res.Inventory.Findings)
 	}
-	if fd, err := syscall.Open(sysfs.Root(root).Path("sys/devices/system/node/online"), syscall.O_RDWR|syscall.O_NONBLOCK, 0); err == nil {
+	if fd, err := syscall.Open(filepath.Join(root, blocks), syscall.O_RDWR|syscall.O_NONBLOCK, 0); err == nil {
 		_ = syscall.Close(fd) // lets the one that was left behind go
 	}
 }
