@@ -11,7 +11,8 @@
 // A fact that is not known is absent from the JSON. It is never zero, never
 // "To Be Filled By O.E.M.", never a serial of nothing but F: see [Clean] and
 // [CleanSerial]. Sizes are in bytes, and units stand in the names. Every part
-// names in Sources who said so: smbios, sysfs, ethtool, cpuinfo, ipmi, redfish.
+// names in Sources who said so: smbios, firmware, cpu, pci, nic, lldp, tpm,
+// storage, ipmi, redfish.
 //
 // # Glossary
 //
@@ -25,10 +26,15 @@
 //   - DIMM: a populated memory device, SMBIOS type 17. An empty one is only a
 //     DIMM slot; DIMM slots lists both.
 //   - drive: a whole physical or virtual block device, never a partition.
+//   - EDAC: the kernel's counts of memory errors, by DIMM where it knows them.
+//   - EK: a TPM's endorsement key, made from a seed that no other chip has.
 //   - finding: something a reader noticed that a person should know.
 //   - FRU: the field replaceable unit record that a BMC keeps in an EEPROM.
 //   - inventory: what a server is, as JSON of schema ingot.inventory/v1.
 //   - KCS: the keyboard controller style interface, the in-band way to a BMC.
+//   - late reader: one that follows the first report, since it waits for a
+//     frame on a cable or asks a slow BMC or drive.
+//   - LLDP neighbor: what stands at the other end of a cable, by its own word.
 //   - machine key: mac-525400ab12cd, from the lowest permanent physical MAC;
 //     how a machine is called before control has allotted it a node ID.
 //   - NIC: one network port. What carries several is the adapter.
@@ -37,5 +43,6 @@
 //   - reader: code that reads one source and yields a partial inventory.
 //   - readings: what moves, as JSON of schema ingot.readings/v1.
 //   - SMBIOS: the tables of DSP0134 that the firmware leaves in memory.
+//   - VPD: the vital product data of a PCI device: its part and serial number.
 //   - WWN: the world wide name of a drive: naa., eui. or nvme. identifiers.
 package hardware
