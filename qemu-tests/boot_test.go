@@ -152,7 +152,7 @@ func bootHost(t *testing.T, cmdline string, more ...string) *guest {
 		t.Fatal(err)
 	}
 	return startGuest(t, tools, append([]string{
-		"-m", "1024", "-kernel", kernel.Image, "-initrd", initrd, "-append", "console=ttyS0 panic=-1 " + cmdline,
+		"-m", "1024", "-kernel", kernel.Image, "-initrd", initrd, "-append", "console=ttyS0 panic=-1 no_timer_check " + cmdline,
 		"-drive", "if=none,id=d0,format=raw,file=" + disk, "-device", "nvme,drive=d0,serial=S1",
 		"-device", "ipmi-bmc-sim,id=bmc0", "-device", "isa-ipmi-kcs,bmc=bmc0"}, more...))
 }

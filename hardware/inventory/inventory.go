@@ -98,8 +98,8 @@ const FirstLimit = 4 * time.Second
 // Stream runs both tables over the system below root and tells what is known
 // as it grows. told is called by the caller's goroutine: first when each
 // reader of [Readers] has answered, or at [FirstLimit]; then, while the readers
-// of [Late] are at work, each time that more have answered. Every result holds
-// all that was known before. The last, which has nothing pending, is returned
+// of [Late] are at work, each time that more have answered, in whole or in part
+// (package partial). Every result holds all that was known before. The last, which has nothing pending, is returned
 // too. Where ctx ends, the readers end, and so does Stream.
 func Stream(ctx context.Context, root string, told func(Result)) Result {
 	return stream(ctx, root, tables{Readers(), Late(), FirstLimit}, told)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ingot-metal/ingot/hardware"
+	"github.com/ingot-metal/ingot/hardware/partial"
 	"github.com/ingot-metal/ingot/hardware/sysfs"
 )
 
@@ -15,22 +17,26 @@ type tables struct {
 	limit       time.Duration
 }
 
-// run is one stream at work. Each reader sends exactly one answer.
+// run is one stream at work. Each reader sends exactly one answer, and before
+// it what it knows in part.
 type run struct {
 	begin   time.Time
 	readers []Reader
-	got     []*answer // by reader; nil while it reads
+	got     []*answer       // by reader; nil while it reads
+	parts   []hardware.View // by reader; what it knew last
 	answers chan numbered
 }
 
 type numbered struct {
 	reader int
 	answer answer
+	part   bool
 }
 
 func stream(ctx context.Context, root string, t tables, told func(Result)) Result {
 	all := slices.Concat(t.first, t.late)
-	r := &run{begin: time.Now(), readers: all, got: make([]*answer, len(all)), answers: make(chan numbered, len(all))}
+	r := &run{begin: time.Now(), readers: all, got: make([]*answer, len(all)),
+		parts: make([]hardware.View, len(all)), answers: make(chan numbered, len(all))}
 	r.start(ctx, root, 0, len(t.first))
 	var due <-chan time.Time
 	if t.limit > 0 {
@@ -41,7 +47,7 @@ func stream(ctx context.Context, root string, t tables, told func(Result)) Resul
 	for waiting := true; waiting && slices.Contains(r.got[:len(t.first)], nil); {
 		select {
 		case n := <-r.answers:
-			r.got[n.reader] = &n.answer
+			r.take(n)
 		case <-due:
 			waiting = false
 		}
@@ -50,11 +56,9 @@ func stream(ctx context.Context, root string, t tables, told func(Result)) Resul
 	told(res)
 	r.start(ctx, root, len(t.first), len(all))
 	for slices.Contains(r.got, nil) {
-		n := <-r.answers
-		r.got[n.reader] = &n.answer
+		r.take(<-r.answers)
 		for more := len(r.answers); more > 0; more-- { // those that came while told was at work
-			n := <-r.answers
-			r.got[n.reader] = &n.answer
+			r.take(<-r.answers)
 		}
 		res = r.result()
 		told(res)
@@ -64,8 +68,22 @@ func stream(ctx context.Context, root string, t tables, told func(Result)) Resul
 
 func (r *run) start(ctx context.Context, root string, from, to int) {
 	for i := from; i < to; i++ {
-		go func() { r.answers <- numbered{i, answerOf(ctx, r.readers[i], sysfs.Root(root))} }()
+		ctx := partial.With(ctx, func(ctx context.Context, v hardware.View) {
+			select {
+			case r.answers <- numbered{reader: i, answer: answer{view: v}, part: true}:
+			case <-ctx.Done(): // nobody listens to one that was left behind
+			}
+		})
+		go func() { r.answers <- numbered{reader: i, answer: answerOf(ctx, r.readers[i], sysfs.Root(root))} }()
 	}
+}
+
+func (r *run) take(n numbered) {
+	if n.part {
+		r.parts[n.reader] = n.answer.view
+		return
+	}
+	r.got[n.reader] = &n.answer
 }
 
 // result puts together what has been answered, in the order of the tables,
@@ -76,6 +94,8 @@ func (r *run) result() Result {
 		name := r.readers[i].Name
 		if a == nil {
 			res.Pending = append(res.Pending, name)
+			merge(&res.Inventory, r.parts[i].Inventory)
+			res.Readings.Add(r.parts[i].Readings)
 			continue
 		}
 		took := Duration{Reader: name, Took: a.took}

@@ -6,12 +6,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ingot-metal/ingot/hardware"
+	"github.com/ingot-metal/ingot/hardware/partial"
 	"github.com/ingot-metal/ingot/hardware/sysfs"
 )
 
@@ -97,6 +99,48 @@ func TestStreamSharesNothing(t *testing.T) {
 		first.Inventory.USB[0].Sources[0], first.Readings.Sensors[0].States[0] = "spoilt", "spoilt"
 		if second.Inventory.USB[0].Sources[0] == "spoilt" || second.Readings.Sensors[0].States[0] == "spoilt" {
 			t.Error("two results share what they hold")
+		}
+	})
+}
+
+// TestStreamTellsParts has a late reader that knows something before it ends,
+// and one that is left behind and then speaks.
+func TestStreamTellsParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		port := func(name string) hardware.View {
+			return hardware.View{Inventory: hardware.Inventory{USB: []hardware.USBDevice{{Port: name}}}}
+		}
+		var revived atomic.Bool
+		var got []string
+		res := stream(t.Context(), "/nowhere", tables{late: []Reader{
+			{"steps", time.Minute, func(ctx context.Context, _ sysfs.Root) (hardware.View, error) {
+				time.Sleep(time.Second)
+				partial.Tell(ctx, port("a"))
+				time.Sleep(time.Second)
+				return port("b"), nil
+			}},
+			{"hangs", 3 * time.Second, func(ctx context.Context, _ sysfs.Root) (hardware.View, error) {
+				time.Sleep(10 * time.Second)
+				for range 10 {
+					partial.Tell(ctx, port("c"))
+				}
+				revived.Store(true)
+				return hardware.View{}, nil
+			}},
+		}}, func(r Result) {
+			s := ""
+			for _, u := range r.Inventory.USB {
+				s += u.Port
+			}
+			got = append(got, s+" "+shape(r))
+		})
+		want := []string{"  | steps hangs", "a  | steps hangs", "b steps | hangs", "b steps hangs | "}
+		if !slices.Equal(got, want) || len(res.Pending) != 0 {
+			t.Errorf("told %q; want %q", got, want)
+		}
+		time.Sleep(10 * time.Second)
+		if !revived.Load() {
+			t.Error("the reader that was left behind cannot end")
 		}
 	})
 }

@@ -8,10 +8,12 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/ingot-metal/ingot/hardware"
 	"github.com/ingot-metal/ingot/hardware/nic"
+	"github.com/ingot-metal/ingot/hardware/partial"
 	"github.com/ingot-metal/ingot/hardware/sysfs"
 	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
@@ -28,39 +30,48 @@ var groups = [][6]byte{{0x01, 0x80, 0xc2, 0, 0, 0x0e}, {0x01, 0x80, 0xc2, 0, 0, 
 // errNoLink says that there is nobody to listen to.
 var errNoLink = errors.New("no link")
 
-// Read listens on all ports that have a link, for at most [Interval]. Each
-// port of its answer has its name and its neighbor alone.
+// Read listens on all ports that have a link, for at most [Interval], and tells
+// of each neighbor when it speaks. Each port of its answer has its name and its
+// neighbor alone.
 func Read(ctx context.Context, root sysfs.Root) (hardware.Inventory, error) {
 	var inv hardware.Inventory
 	names := nic.Ports(root)
-	answers := make([]chan answer, len(names))
-	for i, name := range names {
+	answers := make(chan answer, len(names))
+	for _, name := range names {
 		if f, refuses := prepare(root, name); refuses {
 			inv.Findings = append(inv.Findings, f)
 		}
-		answers[i] = make(chan answer, 1)
-		go func() { answers[i] <- neighbor(ctx, root, name) }()
+		go func() { answers <- neighbor(ctx, root, name) }()
 	}
-	for i, name := range names {
-		a := <-answers[i] // each ends with ctx or with Interval
-		switch {
-		case a.err == nil:
-			inv.NICs = append(inv.NICs, hardware.NIC{Name: name, Neighbor: a.neighbor, Sources: hardware.Sources{Source}})
-		case errors.Is(a.err, errNoLink), errors.Is(a.err, os.ErrDeadlineExceeded), errors.Is(a.err, sysfs.ErrNotRecorded):
-		case errors.Is(a.err, fs.ErrPermission):
-			inv.Findings = append(inv.Findings, hardware.Finding{Code: hardware.CodeNotPermitted, Severity: hardware.Info, Part: "nic " + name,
-				Evidence: a.err.Error(), Hint: "LLDP is heard by root only", Source: Source})
-		default:
-			inv.Findings = append(inv.Findings, hardware.Finding{Code: hardware.CodeSourceMalformed, Severity: hardware.Info, Part: "nic " + name,
-				Evidence: a.err.Error(), Source: Source})
+	for left := len(names); left > 0; left-- { // each ends with ctx or with Interval
+		a := <-answers
+		a.into(&inv)
+		if a.err == nil && left > 1 {
+			partial.Tell(ctx, hardware.View{Inventory: hardware.Inventory{NICs: slices.Clone(inv.NICs)}})
 		}
 	}
 	return inv, nil
 }
 
 type answer struct {
+	port     string
 	neighbor hardware.Neighbor
 	err      error
+}
+
+func (a answer) into(inv *hardware.Inventory) {
+	f := hardware.Finding{Code: hardware.CodeSourceMalformed, Severity: hardware.Info, Part: "nic " + a.port, Source: Source}
+	switch {
+	case a.err == nil:
+		inv.NICs = append(inv.NICs, hardware.NIC{Name: a.port, Neighbor: a.neighbor, Sources: hardware.Sources{Source}})
+		return
+	case errors.Is(a.err, errNoLink), errors.Is(a.err, os.ErrDeadlineExceeded), errors.Is(a.err, sysfs.ErrNotRecorded):
+		return
+	case errors.Is(a.err, fs.ErrPermission):
+		f.Code, f.Hint = hardware.CodeNotPermitted, "LLDP is heard by root only"
+	}
+	f.Evidence = a.err.Error()
+	inv.Findings = append(inv.Findings, f)
 }
 
 func neighbor(ctx context.Context, root sysfs.Root, name string) answer {
@@ -71,10 +82,10 @@ func neighbor(ctx context.Context, root sysfs.Root, name string) answer {
 		return hear(ctx, name, Interval)
 	})
 	if err != nil {
-		return answer{err: err}
+		return answer{port: name, err: err}
 	}
 	n, err := Decode(frame)
-	return answer{n, err}
+	return answer{name, n, err}
 }
 
 // hear waits for the first frame on a port that names a neighbor. What this

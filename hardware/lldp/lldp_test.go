@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/ingot-metal/ingot/hardware"
+	"github.com/ingot-metal/ingot/hardware/partial"
+	"github.com/ingot-metal/ingot/hardware/sysfs"
 	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -168,5 +171,43 @@ func TestHearEnds(t *testing.T) {
 	}
 	if took := time.Since(begin); took > 5*time.Second {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// TestReadTellsEarly: one neighbor has spoken, the other speaks later.
+func TestReadTellsEarly(t *testing.T) {
+	root := sysfs.Root(t.TempDir())
+	for _, name := range []string{"eth0", "eth1"} {
+		for file, content := range map[string]string{"sys/class/net/" + name + "/type": "1\n", "sys/class/net/" + name + "/device/x": "", "answers/lldp/" + name + "/x": ""} {
+			if err := os.MkdirAll(filepath.Dir(root.Path(file)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(root.Path(file), []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := os.WriteFile(root.Path("answers/lldp/eth1/frame"), sample, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	pipe := root.Path("answers/lldp/eth0/frame")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	ctx := partial.With(t.Context(), func(_ context.Context, v hardware.View) {
+		for _, n := range v.Inventory.NICs {
+			told = append(told, n.Name+" "+n.Neighbor.SystemName)
+		}
+		if err := os.WriteFile(pipe, sample, 0o600); err != nil {
+			t.Error(err)
+		}
+	})
+	inv, err := Read(ctx, root)
+	if err != nil || len(inv.NICs) != 2 || len(inv.Findings) != 0 {
+		t.Errorf("Read = %+v, %v", inv, err)
+	}
+	if want := []string{"eth1 leaf1"}; !slices.Equal(told, want) {
+		t.Errorf("told %q; want %q", told, want)
 	}
 }
