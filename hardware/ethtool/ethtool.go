@@ -52,7 +52,7 @@ func do(port string, command uint32, b []byte) error {
 }
 
 // None reports whether an error says that the driver, or what is plugged into
-// the port, does not have what was asked for.
+// the port, does not have what was asked for. An empty cage is EIO to some.
 func None(err error) bool {
 	for _, e := range []error{unix.EOPNOTSUPP, unix.EINVAL, unix.ENODEV, unix.ENXIO, unix.EIO, unix.ENOTTY} {
 		if errors.Is(err, e) {
@@ -62,7 +62,7 @@ func None(err error) bool {
 	return false
 }
 
-// driverInfo is struct ethtool_drvinfo.
+// driverInfoBytes is the size of struct ethtool_drvinfo.
 const driverInfoBytes = 196
 
 // DriverInfo is struct ethtool_drvinfo of a port.
