@@ -155,6 +155,9 @@ type CommandReply struct {
 	Node   NodeID `json:"node,omitempty"`
 	Text   string `json:"text,omitempty"`
 	Problem
+	// Before is what the same command was answered, in the answer to one that
+	// came a second time; nil while it is under way.
+	Before *CommandReply `json:"before,omitempty"`
 }
 
 // Machine is a server that an operator expects, before it was ever seen.

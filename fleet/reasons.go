@@ -138,6 +138,7 @@ const (
 const (
 	ReasonNoBMC         ReasonCode = "no-bmc"
 	ReasonBMCFailed     ReasonCode = "bmc-failed"
+	ReasonBMCDenied     ReasonCode = "bmc-denied"
 	ReasonBMCSilent     ReasonCode = "bmc-silent"
 	ReasonBMCUnreadable ReasonCode = "bmc-unreadable"
 )

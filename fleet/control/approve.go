@@ -130,7 +130,19 @@ func (c *Control) answerStanding(verb string) micro.HandlerFunc {
 // setStanding carries out one signed word on a server.
 func (c *Control) setStanding(ctx context.Context, verb string, data []byte, now time.Time) fleet.CommandReply {
 	cmd, problem := c.openCommand(ctx, data, now)
-	if problem == nil && cmd.Verb != verb {
+	if problem != nil {
+		c.refused(ctx, verb, data, *problem)
+		return c.notOpened(ctx, cmd, *problem)
+	}
+	r := c.carryWord(ctx, verb, cmd, data, now)
+	c.answered(ctx, cmd, r)
+	return r
+}
+
+// carryWord carries out a word on a server that was opened.
+func (c *Control) carryWord(ctx context.Context, verb string, cmd fleet.Command, data []byte, now time.Time) fleet.CommandReply {
+	var problem *fleet.Problem
+	if cmd.Verb != verb {
 		problem = problemOf(fleet.ReasonCommandOther, "", fmt.Sprintf("it is signed for %.40q, it was sent as %q", cmd.Verb, verb))
 	}
 	var id fleet.NodeID

@@ -18,10 +18,10 @@ const (
 	defaultBMCEvery = 10 * time.Second
 	// deniedPause is how long a BMC that refused the account is left alone:
 	// asking again is what locks accounts.
-	deniedPause  = 10 * time.Minute
-	pollTimeout  = 15 * time.Second
-	crawlTimeout = 3 * time.Minute
-	pollsAtOnce  = 8
+	deniedPause       = 10 * time.Minute
+	defaultBMCTimeout = 15 * time.Second
+	crawlTimeout      = 3 * time.Minute
+	pollsAtOnce       = 8
 )
 
 // The ways to a BMC.
@@ -47,7 +47,7 @@ type bmcs struct {
 type owner struct {
 	turn     chan struct{}
 	mu       sync.Mutex
-	shunned  time.Time // left alone until
+	shunned  map[string]time.Time // by way: left alone until
 	lastFail string
 }
 
@@ -80,7 +80,7 @@ func (b *bmcs) owner(bmc fleet.BMC) *owner {
 	defer b.mu.Unlock()
 	o, ok := b.owners[key]
 	if !ok {
-		o = &owner{turn: make(chan struct{}, 1)}
+		o = &owner{turn: make(chan struct{}, 1), shunned: map[string]time.Time{}}
 		b.owners[key] = o
 	}
 	return o
@@ -94,19 +94,33 @@ func (o *owner) with(ctx context.Context, f func() error) error {
 		return fmt.Errorf("wait for the BMC's turn: %w", ctx.Err())
 	}
 	defer func() { <-o.turn }()
+	return f()
+}
+
+// ask runs f, which goes one way to the BMC, unless that way refused the
+// account a while ago: whoever goes on asking has it locked.
+func (o *owner) ask(via string, f func() error) error {
 	o.mu.Lock()
-	until := o.shunned
+	until := o.shunned[via]
 	o.mu.Unlock()
 	if time.Now().Before(until) {
-		return fmt.Errorf("the BMC refused the account; it is left alone until %s", stamp(until))
+		return fmt.Errorf("%w over %s: it is left alone until %s", errShunned, via, stamp(until))
 	}
 	err := f()
-	if errors.Is(err, redfish.ErrDenied) {
+	if denied(err) {
 		o.mu.Lock()
-		o.shunned = time.Now().Add(deniedPause)
+		o.shunned[via] = time.Now().Add(deniedPause)
 		o.mu.Unlock()
 	}
 	return err
+}
+
+// errShunned is a refusal that is remembered.
+var errShunned = errors.New("the BMC refused the account")
+
+// denied says that the BMC refused the account, now or a while ago.
+func denied(err error) bool {
+	return errors.Is(err, redfish.ErrDenied) || errors.Is(err, ipmi.ErrRefused) || errors.Is(err, errShunned)
 }
 
 // news says whether an error is another than the last one.
@@ -136,32 +150,39 @@ func (b *bmcs) ipmi(bmc fleet.BMC, timeout time.Duration) (ipmi.Options, bool) {
 }
 
 // power reads the power state over one way.
-func (b *bmcs) power(ctx context.Context, bmc fleet.BMC, via string) (hardware.PowerState, error) {
-	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
+func (b *bmcs) power(ctx context.Context, bmc fleet.BMC, via string) (state hardware.PowerState, err error) {
+	ctx, cancel := context.WithTimeout(ctx, b.c.cfg.BMCTimeout)
 	defer cancel()
-	if via == viaIPMI {
-		if o, ok := b.ipmi(bmc, pollTimeout); ok {
-			return ipmi.Power(ctx, o)
+	err = b.owner(bmc).ask(via, func() (err error) {
+		if via == viaIPMI {
+			if o, ok := b.ipmi(bmc, b.c.cfg.BMCTimeout); ok {
+				state, err = ipmi.Power(ctx, o)
+				return err
+			}
+			return errors.New("read power state: no IPMI address is known")
 		}
-		return "", errors.New("read power state: no IPMI address is known")
-	}
-	if o, ok := b.redfish(bmc, pollTimeout); ok {
-		return redfish.Power(ctx, o)
-	}
-	return "", errors.New("read power state: no Redfish address is known")
+		if o, ok := b.redfish(bmc, b.c.cfg.BMCTimeout); ok {
+			state, err = redfish.Power(ctx, o)
+			return err
+		}
+		return errors.New("read power state: no Redfish address is known")
+	})
+	return state, err
 }
 
 func (b *bmcs) setPower(ctx context.Context, bmc fleet.BMC, via string, a hardware.PowerAction) error {
-	if via == viaIPMI {
-		if o, ok := b.ipmi(bmc, powerTimeout); ok {
-			return ipmi.SetPower(ctx, o, a)
+	return b.owner(bmc).ask(via, func() error {
+		if via == viaIPMI {
+			if o, ok := b.ipmi(bmc, powerTimeout); ok {
+				return ipmi.SetPower(ctx, o, a)
+			}
+			return errors.New("set power: no IPMI address is known")
 		}
-		return errors.New("set power: no IPMI address is known")
-	}
-	if o, ok := b.redfish(bmc, powerTimeout); ok {
-		return redfish.SetPower(ctx, o, a)
-	}
-	return errors.New("set power: no Redfish address is known")
+		if o, ok := b.redfish(bmc, powerTimeout); ok {
+			return redfish.SetPower(ctx, o, a)
+		}
+		return errors.New("set power: no Redfish address is known")
+	})
 }
 
 // ways are the ways to a BMC, the cheaper one first: a Redfish login is four
@@ -243,20 +264,28 @@ func (b *bmcs) pollAll(ctx context.Context) {
 func (b *bmcs) poll(ctx context.Context, t target) {
 	o := b.owner(t.bmc)
 	var state hardware.PowerState
-	err := o.with(ctx, func() (err error) {
+	err := o.with(ctx, func() (worst error) {
 		for _, via := range ways(t.bmc) {
-			if state, err = b.power(ctx, t.bmc, via); err == nil || errors.Is(err, redfish.ErrDenied) {
-				return err
+			var err error
+			if state, err = b.power(ctx, t.bmc, via); err == nil {
+				return nil
+			}
+			if worst == nil || denied(err) && !denied(worst) {
+				worst = err
 			}
 		}
-		return err
+		return worst
 	})
 	if ctx.Err() != nil {
 		return
 	}
 	if o.news(err) {
 		b.c.log.Warn("BMC", "machine", t.name, "err", err)
-		b.c.event(ctx, t.key, fleet.SourceControl, fleet.KindBMCFailed, fleet.NewProblemOf(fleet.ReasonBMCSilent, err))
+		reason := fleet.ReasonBMCSilent
+		if denied(err) {
+			reason = fleet.ReasonBMCDenied
+		}
+		b.c.event(ctx, t.key, fleet.SourceControl, fleet.KindBMCFailed, fleet.NewProblemOf(reason, err))
 	}
 	if err != nil {
 		return

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
@@ -44,7 +45,10 @@ type Config struct {
 	// ObeyLimit is how long a server may take until its BMC reads as it was
 	// asked to be; 30 s when zero.
 	ObeyLimit time.Duration
-	Log       *slog.Logger
+	// BMCTimeout is how long one reading of a BMC's power may take; 15 s when
+	// zero.
+	BMCTimeout time.Duration
+	Log        *slog.Logger
 }
 
 // Control is the running reconcilers.
@@ -84,9 +88,8 @@ func Start(ctx context.Context, cfg Config) (*Control, error) {
 	if cfg.Policy != PolicyOpen && cfg.Policy != PolicyApprove {
 		return nil, fmt.Errorf("control: policy %.40q is not known", cfg.Policy)
 	}
-	if cfg.ObeyLimit == 0 {
-		cfg.ObeyLimit = 30 * time.Second
-	}
+	cfg.ObeyLimit = cmp.Or(cfg.ObeyLimit, 30*time.Second)
+	cfg.BMCTimeout = cmp.Or(cfg.BMCTimeout, defaultBMCTimeout)
 	if len(cfg.Reconciler) != ed25519.PrivateKeySize {
 		return nil, errors.New("control: no reconciler key is given")
 	}

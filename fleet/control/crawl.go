@@ -90,19 +90,26 @@ func (b *bmcs) crawlNode(ctx context.Context, n fleet.NodeID) error {
 
 // read asks by Redfish, and by IPMI where that does not answer.
 func (b *bmcs) read(ctx context.Context, bmc fleet.BMC) (hardware.Inventory, error) {
+	var inv hardware.Inventory
 	var first error
 	if o, ok := b.redfish(bmc, 0); ok {
-		inv, _, _, err := redfish.Read(ctx, o)
-		if err == nil || errors.Is(err, redfish.ErrDenied) {
-			return inv, err
+		first = b.owner(bmc).ask(viaRedfish, func() (err error) {
+			inv, _, _, err = redfish.Read(ctx, o)
+			return err
+		})
+		if first == nil || denied(first) {
+			return inv, first
 		}
-		first = err
 	}
-	if o, ok := b.ipmi(bmc, 0); ok {
-		inv, err := ipmi.ReadLAN(ctx, o)
-		return inv, errors.Join(first, err)
+	o, ok := b.ipmi(bmc, 0)
+	if !ok {
+		return hardware.Inventory{}, first
 	}
-	return hardware.Inventory{}, first
+	err := b.owner(bmc).ask(viaIPMI, func() (err error) {
+		inv, err = ipmi.ReadLAN(ctx, o)
+		return err
+	})
+	return inv, errors.Join(first, err)
 }
 
 // stored is the inventory that a node put into the bucket. A node wrote it: it

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ingot-metal/ingot/fleet"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -21,16 +22,58 @@ type nonces struct{ table table[nonce] }
 
 type nonce struct {
 	NotAfter time.Time `json:"not_after"`
+	// Reply is what came of the command; nil while it is under way.
+	Reply *fleet.CommandReply `json:"reply,omitempty"`
 }
+
+// answerWait is how long a command that came a second time waits for the answer
+// to the first: whoever sent it waits a little longer.
+const (
+	answerWait = 10 * time.Second
+	answerPoll = 200 * time.Millisecond
+)
 
 // take is false where the nonce was taken before.
 func (n nonces) take(ctx context.Context, value string, until time.Time) (bool, error) {
-	h := sha256.Sum256([]byte(value))
-	_, err := n.table.put(ctx, noncePrefix+hex.EncodeToString(h[:16]), nonce{until}, 0)
+	_, err := n.table.put(ctx, nonceKey(value), nonce{NotAfter: until}, 0)
 	if errors.Is(err, errConflict) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+func nonceKey(value string) string {
+	h := sha256.Sum256([]byte(value))
+	return noncePrefix + hex.EncodeToString(h[:16])
+}
+
+// answer writes down what came of a command that was taken.
+func (n nonces) answer(ctx context.Context, value string, r fleet.CommandReply) error {
+	_, _, err := n.table.update(ctx, nonceKey(value), func(v *nonce, there bool) error {
+		if !there {
+			return errUnchanged
+		}
+		v.Reply = &r
+		return nil
+	})
+	return err
+}
+
+// answered is what came of a command; it waits for a while where that is not
+// known yet, and is nil where it stays so.
+func (n nonces) answered(ctx context.Context, value string) *fleet.CommandReply {
+	ctx, cancel := context.WithTimeout(ctx, answerWait)
+	defer cancel()
+	for {
+		if v, rev, err := n.table.get(ctx, nonceKey(value)); err != nil || rev == 0 || v.Reply != nil {
+			return v.Reply
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(answerPoll):
+		}
+	}
 }
 
 // sweep forgets those that have expired: their commands are refused for that.

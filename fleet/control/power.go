@@ -92,8 +92,32 @@ func (c *Control) power(ctx context.Context, data []byte, now time.Time) fleet.C
 	cmd, problem := c.openCommand(ctx, data, now)
 	if problem != nil {
 		c.refused(ctx, "power", data, *problem)
-		return fleet.CommandReply{Problem: *problem}
+		return c.notOpened(ctx, cmd, *problem)
 	}
+	r := c.press(ctx, cmd)
+	c.answered(ctx, cmd, r)
+	return r
+}
+
+// notOpened is the answer to a command that was not opened. One that came
+// before is told what came of it: its first answer may have been lost.
+func (c *Control) notOpened(ctx context.Context, cmd fleet.Command, p fleet.Problem) fleet.CommandReply {
+	r := fleet.CommandReply{Problem: p}
+	if p.Reason == fleet.ReasonCommandRepeated {
+		r.Before = c.commands.answered(ctx, cmd.Nonce)
+	}
+	return r
+}
+
+// answered keeps an answer for as long as the command may come again.
+func (c *Control) answered(ctx context.Context, cmd fleet.Command, r fleet.CommandReply) {
+	if err := c.commands.answer(ctx, cmd.Nonce, r); err != nil && c.ctx.Err() == nil {
+		c.log.Warn("keep the answer to a command", "verb", cmd.Verb, "err", err)
+	}
+}
+
+// press carries out a power command that was opened.
+func (c *Control) press(ctx context.Context, cmd fleet.Command) fleet.CommandReply {
 	action, via := hardware.PowerAction(cmd.Verb), cmd.Args["via"]
 	if a := cmd.Args["action"]; a != "" {
 		action = hardware.PowerAction(a)
@@ -116,7 +140,11 @@ func (c *Control) power(ctx context.Context, data []byte, now time.Time) fleet.C
 	text, err := c.act(ctx, t, via, action)
 	if err != nil {
 		c.event(ctx, key, fleet.SourceBMC, fleet.KindPower, fleet.PowerData{Action: string(action), Via: via, By: "operator", Error: err.Error()})
-		return fleet.CommandReply{Node: key, Problem: fleet.NewProblemOf(fleet.ReasonBMCFailed, err)}
+		reason := fleet.ReasonBMCFailed
+		if denied(err) {
+			reason = fleet.ReasonBMCDenied
+		}
+		return fleet.CommandReply{Node: key, Problem: fleet.NewProblemOf(reason, err)}
 	}
 	return fleet.CommandReply{OK: true, Node: key, Text: text}
 }

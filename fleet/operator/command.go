@@ -101,23 +101,43 @@ func (c *Client) ask(ctx context.Context, subject fleet.Subject, t Target, cmd f
 	if err != nil {
 		return reply, fmt.Errorf("%s: %v", what, err)
 	}
-	m, again, err := c.request(ctx, subject, b)
-	if errors.Is(err, nats.ErrNoResponders) {
-		return reply, fmt.Errorf("%s: nobody listens on %s", what, subject)
-	}
-	if err != nil {
-		return reply, c.explain(fmt.Errorf("%s: %w", what, err))
-	}
-	if err := json.Unmarshal(m.Data, &reply); err != nil {
-		return reply, fmt.Errorf("%s: read the answer: %v", what, err)
-	}
-	if again && reply.Reason == fleet.ReasonCommandRepeated {
-		return fleet.CommandReply{OK: true, Node: reply.Node, Text: "it was taken, and its answer was lost on the way"}, nil
+	if reply, err = c.answer(ctx, what, subject, b); err != nil {
+		return reply, err
 	}
 	if !reply.OK {
 		return reply, &RefusedError{What: what, Problem: reply.Problem}
 	}
 	return reply, nil
+}
+
+// answer sends a command until it is known what came of it. One that was sent
+// again because no answer came is told of the first.
+func (c *Client) answer(ctx context.Context, what string, subject fleet.Subject, b []byte) (fleet.CommandReply, error) {
+	for sent := false; ; sent = true {
+		var reply fleet.CommandReply
+		m, again, err := c.request(ctx, subject, b)
+		switch {
+		case errors.Is(err, nats.ErrNoResponders):
+			return reply, fmt.Errorf("%s: nobody listens on %s", what, subject)
+		case ctx.Err() != nil && (sent || again):
+			return reply, fmt.Errorf("%s: it was taken and is not done yet; its events say what comes of it: %w", what, ctx.Err())
+		case err != nil:
+			return reply, c.explain(fmt.Errorf("%s: %w", what, err))
+		}
+		if err := json.Unmarshal(m.Data, &reply); err != nil {
+			return reply, fmt.Errorf("%s: read the answer: %v", what, err)
+		}
+		switch {
+		case !sent && !again || reply.Reason != fleet.ReasonCommandRepeated:
+			return reply, nil
+		case reply.Before != nil:
+			return *reply.Before, nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // request sends a command until it is answered; again says that it was sent

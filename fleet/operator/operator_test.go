@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/ingot-metal/ingot/fleet"
@@ -316,5 +317,50 @@ func TestAssignRefusesADowngrade(t *testing.T) {
 			t.Errorf("%+v: the rules are now %v, %v; want them as they were", tt, after, err)
 		}
 
+	}
+}
+
+// A command whose answer does not come is sent again, and what control says
+// then is what came of the first: nothing is taken for done that was not.
+func TestAnswerThatWasLost(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits 12 s for an answer; -short is given")
+	}
+	for _, tt := range []struct {
+		name    string
+		answers []fleet.CommandReply // after the first, which is lost
+		want    string
+	}{
+		{"it was done", []fleet.CommandReply{{Before: &fleet.CommandReply{OK: true, Text: "power is on"}}}, ""},
+		{"it was refused", []fleet.CommandReply{{}, {Before: &fleet.CommandReply{Problem: fleet.NewProblem(fleet.ReasonBMCFailed, "it hangs")}}}, "refused: bmc-failed: it hangs"},
+		{"nobody knows", []fleet.CommandReply{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}, "it was taken and is not done yet"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			var asked int
+			if _, err := w.js.Conn().Subscribe(string(fleet.SubjectPower), func(m *nats.Msg) {
+				if asked++; asked == 1 || asked-2 >= len(tt.answers) {
+					return
+				}
+				r := tt.answers[asked-2]
+				r.Reason = fleet.ReasonCommandRepeated
+				b, err := json.Marshal(r)
+				if err != nil {
+					t.Error(err)
+				}
+				if err := m.Respond(b); err != nil {
+					t.Error(err)
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 18*time.Second)
+			defer cancel()
+			reply, err := w.c.Power(ctx, Target{Machine: &fleet.Machine{Name: "r1u1"}}, "on", "")
+			if tt.want == "" && (err != nil || reply.Text != "power is on") || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("Power = %+v, %v; want %q", reply, err, tt.want)
+			}
+		})
 	}
 }

@@ -87,7 +87,7 @@ func TestLANRefused(t *testing.T) {
 	_, o := serve(t)
 	o.Password = "wrong"
 	_, err := Power(t.Context(), o)
-	if err == nil || strings.Contains(err.Error(), "wrong") || strings.Contains(err.Error(), "\n") {
+	if !errors.Is(err, ErrRefused) || strings.Contains(err.Error(), "wrong") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("Power with a wrong password: %v", err)
 	}
 	for _, o := range []Options{{}, {Address: "127.0.0.1:99999"}, {Address: "127.0.0.1", User: strings.Repeat("u", 99)}} {

@@ -29,6 +29,10 @@ const (
 	closeLimit     = 3 * time.Second
 )
 
+// ErrRefused says that the BMC refused the account. Asking again is what locks
+// accounts.
+var ErrRefused = errors.New("the BMC refused the account")
+
 // Power reads whether the server is on.
 func Power(ctx context.Context, o Options) (hardware.PowerState, error) {
 	var state hardware.PowerState
@@ -149,6 +153,10 @@ func (o Options) open(ctx context.Context) (*owner, func(), error) {
 	closeSession := func() { own.close(ctx, closeLimit) }
 	if err := own.do(ctx, o.timeout(), func(ctx context.Context, c *client.Client) error { return c.Connect(ctx) }); err != nil {
 		closeSession()
+		// go-ipmi does not wrap what each cipher suite met.
+		if text := err.Error(); strings.Contains(text, client.ErrRAKPAuthentication.Error()) || strings.Contains(text, types.RmcpStatusCodeUnauthorizedName.String()) {
+			return nil, nil, fmt.Errorf("log in as %q: %w", o.User, ErrRefused)
+		}
 		return nil, nil, fmt.Errorf("log in as %q: %s", o.User, strings.Join(strings.Fields(err.Error()), " "))
 	}
 	return own, closeSession, nil

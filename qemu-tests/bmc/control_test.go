@@ -2,10 +2,15 @@ package bmc
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,9 +32,12 @@ type controlled struct {
 	op   *operator.Client
 }
 
-func newControlled(t *testing.T, change func(*Config)) *controlled {
+func newControlled(t *testing.T, change func(*Config), other ...fleet.BMC) *controlled {
 	t.Helper()
 	c := &controlled{bench: newBench(t, change)}
+	at := fleet.BMC{Redfish: c.redfish, IPMI: c.ipmi.String(), CAPEM: c.CertificatePEM()}
+	for _, at = range other { // the one that is asked, instead
+	}
 	var err error
 	if c.ring, err = sign.OpenOrCreate(t.TempDir(), true, time.Now()); err != nil {
 		t.Fatal(err)
@@ -51,7 +59,7 @@ func newControlled(t *testing.T, change func(*Config)) *controlled {
 		t.Fatal(err)
 	}
 	raw, err := json.Marshal(fleet.Machine{Schema: fleet.MachineSchema, Name: "t1", Rack: "r", Unit: 1, Serial: "SER-0001",
-		MACs: []string{"52:54:00:01:01:01"}, BMC: &fleet.BMC{Redfish: c.redfish, IPMI: c.ipmi.String(), CAPEM: c.CertificatePEM()}})
+		MACs: []string{"52:54:00:01:01:01"}, BMC: &at})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +68,7 @@ func newControlled(t *testing.T, change func(*Config)) *controlled {
 	}
 	ctl, err := control.Start(context.Background(), control.Config{
 		Bus: c.bus, Roots: c.ring.Roots(), Reconciler: c.ring.Reconciler, Delegations: c.ring.Delegations, Policy: control.PolicyOpen,
-		BMCUser: "admin", BMCPassword: testPassword, BMCEvery: 200 * time.Millisecond, ObeyLimit: 2 * time.Second,
+		BMCUser: "admin", BMCPassword: testPassword, BMCEvery: 200 * time.Millisecond, ObeyLimit: 2 * time.Second, BMCTimeout: 3 * time.Second,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -211,29 +219,171 @@ func TestControlReadsBack(t *testing.T) {
 	}
 }
 
-// TestControlSilentBMC: a BMC that does not answer is said once, and does not
-// hold up another.
-func TestControlWrongPassword(t *testing.T) {
-	c := newControlled(t, func(cfg *Config) { cfg.Credentials.Password = "another-password" })
-	target, err := c.op.Find(t.Context(), "t1")
+// A BMC that does not do as it is asked is told in one sentence, by a reason of
+// the table, once, and is not asked for ever.
+func TestControlBadBMC(t *testing.T) {
+	refuses := func(t *testing.T) fleet.BMC {
+		b := newBench(t, func(cfg *Config) { cfg.Credentials.Password = "another-password" })
+		return fleet.BMC{Redfish: b.redfish, IPMI: b.ipmi.String(), CAPEM: b.CertificatePEM()}
+	}
+	for _, tt := range []struct {
+		name string
+		bmc  func(*testing.T) fleet.BMC
+		want map[string]fleet.ReasonCode // by way
+		says string
+		told fleet.ReasonCode
+	}{
+		{"refuses the password", refuses,
+			map[string]fleet.ReasonCode{"redfish": fleet.ReasonBMCDenied, "ipmi": fleet.ReasonBMCDenied}, "the BMC refused the account", fleet.ReasonBMCDenied},
+		{"refuses the password over IPMI, which is all it has", func(t *testing.T) fleet.BMC { return fleet.BMC{IPMI: refuses(t).IPMI} },
+			map[string]fleet.ReasonCode{"ipmi": fleet.ReasonBMCDenied}, "the BMC refused the account", fleet.ReasonBMCDenied},
+		{"answers nonsense", func(t *testing.T) fleet.BMC {
+			return talks(t, func(c net.Conn) { _, _ = io.Copy(c, io.LimitReader(rand.Reader, 1<<20)) }, func(b []byte) []byte { return append([]byte("nonsense"), b...) })
+		}, map[string]fleet.ReasonCode{"redfish": fleet.ReasonBMCFailed, "ipmi": fleet.ReasonBMCFailed}, "read power state", fleet.ReasonBMCSilent},
+		{"hangs", func(t *testing.T) fleet.BMC {
+			return talks(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, func([]byte) []byte { return nil })
+		}, map[string]fleet.ReasonCode{"redfish": fleet.ReasonBMCFailed}, "read power state", fleet.ReasonBMCSilent},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if testing.Short() && tt.told == fleet.ReasonBMCSilent {
+				t.Skip("it is waited for until the time is up; -short is given")
+			}
+			t.Parallel()
+			c := newControlled(t, nil, tt.bmc(t))
+			target, err := c.op.Find(t.Context(), "t1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for via, want := range tt.want {
+				_, err := c.op.Power(t.Context(), target, "on", via)
+				var refused *operator.RefusedError
+				if !errors.As(err, &refused) || refused.Reason != want || refused.Hint == "" || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "\n") || len(err.Error()) > 800 {
+					t.Errorf("power on by %s = %v; want %s in a sentence that says %q", via, err, want, tt.says)
+				}
+			}
+			var told []fleet.Problem
+			for end := time.Now().Add(40 * time.Second); len(told) == 0 && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+				told = c.failures(t, target)
+			}
+			time.Sleep(time.Second) // several polls
+			if again := c.failures(t, target); len(again) == 0 || len(again) > 2 || again[0].Reason != tt.told {
+				t.Errorf("its timeline says %+v; want %s, once or twice", again, tt.told)
+			}
+		})
+	}
+}
+
+// talks is something at a BMC's ports that speaks neither TLS nor IPMI.
+func talks(t *testing.T, tcp func(net.Conn), udp func([]byte) []byte) fleet.BMC {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.op.Power(t.Context(), target, "on", "redfish"); err == nil {
-		t.Error("power without the password")
+	u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = errors.Join(l.Close(), u.Close()) })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { tcp(conn); _ = conn.Close() }()
+		}
+	}()
+	go func() {
+		for b := make([]byte, 2048); ; {
+			n, from, err := u.ReadFromUDP(b)
+			if err != nil {
+				return
+			}
+			if answer := udp(b[:n]); answer != nil {
+				_, _ = u.WriteToUDP(answer, from)
+			}
+		}
+	}()
+	return fleet.BMC{Redfish: "https://" + l.Addr().String(), IPMI: u.LocalAddr().String()}
+}
+
+// failures are what the timeline says of the BMC.
+func (c *controlled) failures(t *testing.T, target operator.Target) []fleet.Problem {
+	t.Helper()
 	events, err := c.op.Events(t.Context(), target)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := 0
+	var out []fleet.Problem
 	for _, e := range events {
-		if e.Kind == fleet.KindBMCFailed {
-			n++
+		var p fleet.Problem
+		if e.Kind == fleet.KindBMCFailed && json.Unmarshal(e.Data, &p) == nil {
+			out = append(out, p)
 		}
 	}
-	if n == 0 || n > 3 {
-		t.Errorf("%d events say that the BMC refuses, want few and not none", n)
+	return out
+}
+
+// A wrong password is tried once over each way, however often it is polled:
+// asking again is what locks accounts.
+func TestControlAsksARefusingBMCOnce(t *testing.T) {
+	var logins atomic.Int64
+	refusing := newBench(t, func(cfg *Config) { cfg.Credentials.Password = "another-password" })
+	relay, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = relay.Close() })
+	go relayUDP(relay, refusing.ipmi, func(b []byte) {
+		if len(b) > 5 && b[4] == 6 && b[5] == 0x12 { // RMCP+, RAKP message 1: who asks
+			logins.Add(1)
+		}
+	})
+	c := newControlled(t, nil, fleet.BMC{IPMI: relay.LocalAddr().String()})
+	target, err := c.op.Find(t.Context(), "t1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // beside the polls, which come every 200 ms
+		if _, err := c.op.Power(t.Context(), target, "on", "ipmi"); err == nil {
+			t.Error("power without the password")
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	if n := logins.Load(); n == 0 || n > 2 { // one for each cipher suite
+		t.Errorf("%d logins with a wrong password; want one for each of two cipher suites", n)
+	}
+}
+
+// relayUDP leads datagrams of one client to a server and back, and lets see
+// look at what the client sends.
+func relayUDP(l *net.UDPConn, to *net.UDPAddr, see func([]byte)) {
+	server, err := net.DialUDP("udp", nil, to)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	var client atomic.Pointer[net.UDPAddr]
+	go func() {
+		for b := make([]byte, 2048); ; {
+			n, err := server.Read(b)
+			if err != nil {
+				return
+			}
+			if at := client.Load(); at != nil {
+				_, _ = l.WriteToUDP(b[:n], at)
+			}
+		}
+	}()
+	for b := make([]byte, 2048); ; {
+		n, from, err := l.ReadFromUDP(b)
+		if err != nil {
+			return
+		}
+		client.Store(from)
+		see(b[:n])
+		_, _ = server.Write(b[:n])
 	}
 }
 
