@@ -20,6 +20,8 @@ TOOLS_PACKAGES := linux-image-amd64,qemu-system-x86,ovmf,ipxe,ipxe-qemu,seabios,
 # What is installed on this machine, and the command of each that is looked for.
 HOST_PACKAGES := mmdebstrap debian-archive-keyring squashfs-tools make git ca-certificates
 KEYRING := /usr/share/keyrings/debian-archive-keyring.gpg
+# A mirror of your own: make MIRROR=http://mirror.example/debian
+MIRROR ?=
 # A plain user unpacks without namespaces; mmdebstrap refuses that to root.
 EXTRACT_MODE := $(if $(filter 0,$(shell id -u)),root,chrootless)
 FUZZTIME ?= 10s
@@ -60,7 +62,9 @@ deps: ## install the packages that are needed (root), or print the line that doe
 $(TOOLS)/.stamp: Makefile | deps
 	@echo "tools: Debian trixie packages into $(TOOLS)"
 	@rm -rf $(TOOLS) $(TOOLS).tmp; mkdir -p $(BUILD)
-	@mmdebstrap --quiet --mode=$(EXTRACT_MODE) --variant=extract --include=$(TOOLS_PACKAGES) trixie $(TOOLS).tmp
+	@mmdebstrap --mode=$(EXTRACT_MODE) --variant=extract --keyring=$(KEYRING) --include=$(TOOLS_PACKAGES) trixie $(TOOLS).tmp $(MIRROR) 2>$(TOOLS).log || \
+	  { tail -n 20 $(TOOLS).log; echo "tools: Debian trixie was not unpacked, for what stands above. Name another mirror with: make MIRROR=http://MIRROR/debian"; exit 1; }
+	@rm $(TOOLS).log
 	@mv $(TOOLS).tmp $(TOOLS) && touch $@
 
 $(BUILD)/ingot: $(GO_SOURCES)
@@ -80,7 +84,7 @@ $(BUILD)/agent/.stamp: $(BUILD)/ingot $(BUILD)/ingot-agent $(TOOLS)/.stamp
 image: $(BUILD)/agent/.stamp ## build/agent/vmlinuz and initramfs.cpio.zst
 
 $(BUILD)/stacks/.stamp: $(BUILD)/ingot $(BUILD)/ingot-agent $(TOOLS)/.stamp
-	$(BUILD)/ingot stack build --tools $(TOOLS) --agent $(BUILD)/ingot-agent --cache $(BUILD)/cache --keys $(BUILD)/keys --lab --out $(BUILD)/stacks
+	$(BUILD)/ingot stack build --tools $(TOOLS) --agent $(BUILD)/ingot-agent --cache $(BUILD)/cache --keys $(BUILD)/keys --mirror "$(MIRROR)" --lab --out $(BUILD)/stacks
 	@touch $@
 
 stack: $(BUILD)/stacks/.stamp ## the signed stack in build/stacks

@@ -36,6 +36,9 @@ type Options struct {
 	// Cache keeps the roots between builds, SecondCache between clones; both
 	// are optional, and may be deleted at any time.
 	Cache, SecondCache string
+	// Mirror is the Debian mirror that roots are made from; Debian's own when
+	// empty.
+	Mirror string
 	// Out is the OCI layout that the stack is added to.
 	Out string
 	// Keys sign the stack.

@@ -42,7 +42,7 @@ func (b *builder) root(ctx context.Context, r Recipe) (images.Artifact, error) {
 	start := time.Now()
 	b.Log.Info("root: Debian packages are fetched and trimmed", "root", r.Name)
 	made := filepath.Join(b.work, file)
-	if err := makeRoot(ctx, r, b.work, made); err != nil {
+	if err := makeRoot(ctx, r, b.Mirror, b.work, made); err != nil {
 		return images.Artifact{}, fmt.Errorf("root %s: %w", r.Name, err)
 	}
 	if err := os.Rename(made, cached); err != nil {
@@ -58,11 +58,10 @@ func (b *builder) root(ctx context.Context, r Recipe) (images.Artifact, error) {
 }
 
 // makeRoot unpacks the recipe's packages, trims them and packs a squashfs.
-func makeRoot(ctx context.Context, r Recipe, work, out string) error {
+func makeRoot(ctx context.Context, r Recipe, mirror, work, out string) error {
 	debian := filepath.Join(work, r.Name+".debian.tar")
-	if err := command(ctx, nil, "mmdebstrap", "--quiet", "--mode="+extractMode(os.Geteuid()), "--variant=extract",
-		"--aptopt=APT::Install-Recommends \"false\"", "--include="+strings.Join(r.Packages, ","), r.Suite, debian); err != nil {
-		return err
+	if err := command(ctx, nil, "mmdebstrap", unpackArgs(r, mirror, debian, os.Geteuid())...); err != nil {
+		return fmt.Errorf("unpack Debian %s: %w", r.Suite, err)
 	}
 	defer os.Remove(debian)
 	in, err := os.Open(debian)
@@ -74,6 +73,21 @@ func makeRoot(ctx context.Context, r Recipe, work, out string) error {
 	go func() { pw.CloseWithError(r.Trim(in, pw)) }()
 	err = command(ctx, pr, "sqfstar", "-comp", "zstd", "-all-time", "0", "-mkfs-time", "0", "-all-root", "-quiet", "-no-progress", out)
 	return errors.Join(err, pr.Close())
+}
+
+// debianKeyring is what Debian's archives are checked against. A machine that is
+// not Debian does not trust it by itself.
+const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+// unpackArgs are mmdebstrap's for a recipe, whose files it puts into a tar;
+// without a mirror it asks Debian's own.
+func unpackArgs(r Recipe, mirror, tar string, euid int) []string {
+	args := []string{"--mode=" + extractMode(euid), "--variant=extract", "--keyring=" + debianKeyring,
+		"--aptopt=APT::Install-Recommends \"false\"", "--include=" + strings.Join(r.Packages, ","), r.Suite, tar}
+	if mirror != "" {
+		args = append(args, mirror)
+	}
+	return args
 }
 
 // extractMode is how mmdebstrap unpacks. Nothing is configured or executed, so

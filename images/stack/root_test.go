@@ -195,6 +195,25 @@ func TestTrimIsTheSameForEveryUser(t *testing.T) {
 	}
 }
 
+// A machine that is not Debian trusts no Debian archive by itself, and not every
+// network reaches Debian's own mirror.
+func TestUnpackArgs(t *testing.T) {
+	r := Recipe{Suite: "trixie", Packages: []string{"a", "b"}}
+	args := unpackArgs(r, "", "x.tar", 0)
+	for _, want := range []string{"--keyring=" + debianKeyring, "--include=a,b", "--variant=extract"} {
+		if !slices.Contains(args, want) {
+			t.Errorf("unpackArgs = %q; want %s among them", args, want)
+		}
+	}
+	if end := args[len(args)-2:]; !slices.Equal(end, []string{"trixie", "x.tar"}) {
+		t.Errorf("unpackArgs end with %q; want suite and tar", end)
+	}
+	const mirror = "http://mirror.example/debian"
+	if args := unpackArgs(r, mirror, "x.tar", 1000); args[len(args)-1] != mirror || args[len(args)-2] != "x.tar" {
+		t.Errorf("unpackArgs = %q; want the mirror at the end", args)
+	}
+}
+
 func TestExtractMode(t *testing.T) {
 	if root, user := extractMode(0), extractMode(1000); root != "root" || user != "chrootless" {
 		t.Errorf("modes of root and user = %s, %s; want root, chrootless", root, user)

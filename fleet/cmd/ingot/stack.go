@@ -245,6 +245,7 @@ cache: the second build takes seconds.`,
 	f.StringVar(&o.Tools, "tools", "build/tools", "Debian root with the kernel")
 	f.StringVar(&o.Agent, "agent", "build/ingot-agent", "the agent, which becomes the resident agent")
 	f.StringVar(&o.Cache, "cache", "build/cache", "directory that keeps roots between builds")
+	f.StringVar(&o.Mirror, "mirror", "", "Debian mirror that roots are made from (default Debian's own)")
 	f.StringVar(&o.Out, "out", "build/stacks", "OCI layout to add to")
 	f.StringVar(&o.Name, "name", "hello", "name of the stack")
 	f.StringVar(&o.Version, "version", "1", "version of the stack")
