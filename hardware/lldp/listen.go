@@ -43,8 +43,13 @@ func Read(ctx context.Context, root sysfs.Root) (hardware.Inventory, error) {
 		}
 		go func() { answers <- neighbor(ctx, root, name) }()
 	}
-	for left := len(names); left > 0; left-- { // each ends with ctx or with Interval
-		a := <-answers
+	for left := len(names); left > 0; left-- {
+		var a answer
+		select {
+		case a = <-answers: // within Interval
+		case <-ctx.Done():
+			return inv, fmt.Errorf("listen on %d ports more: %w", left, ctx.Err())
+		}
 		a.into(&inv)
 		if a.err == nil && left > 1 {
 			partial.Tell(ctx, hardware.View{Inventory: hardware.Inventory{NICs: slices.Clone(inv.NICs)}})

@@ -195,7 +195,9 @@ func TestReadTellsEarly(t *testing.T) {
 		t.Fatal(err)
 	}
 	var told []string
-	ctx := partial.With(t.Context(), func(_ context.Context, v hardware.View) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	ctx = partial.With(ctx, func(_ context.Context, v hardware.View) {
 		for _, n := range v.Inventory.NICs {
 			told = append(told, n.Name+" "+n.Neighbor.SystemName)
 		}
