@@ -128,7 +128,7 @@ type BIOS struct {
 	SetupMode Switch `json:"setup_mode,omitempty"`
 	// Attributes are the firmware's settings, as the BMC has them.
 	Attributes map[string]string `json:"attributes,omitempty" most:"1024"`
-	Boot       BootOverride      `json:"boot,omitzero"`
+	Boot       BootOverride      `json:"boot,omitzero" digest:"-"`
 	Sources    Sources           `json:"sources,omitempty"`
 	Raw        Raw               `json:"raw,omitempty"`
 }

@@ -7,68 +7,60 @@ import (
 	"time"
 
 	"github.com/ingot-metal/ingot/hardware"
-	"golang.org/x/sync/errgroup"
 )
 
-// maxMembers bounds one collection.
-const maxMembers = 512
-
-var from = hardware.Sources{Source}
-
-// reader goes through one server's resources.
-type reader struct {
-	*session
-	inv      hardware.Inventory
-	readings hardware.Readings
+// Result is one crawl of one BMC.
+type Result struct {
+	Views []hardware.View // of its systems, in its order
+	Stats Stats
+	// CacheErr says why the answers were not kept for the next crawl.
+	CacheErr error
 }
 
-// Read is what the BMC says of its server. Resources that are missing or
-// broken are findings; the rest is there. With [ErrDenied], or when the time
-// is over, what was read until then comes with the error.
-func Read(ctx context.Context, o Options) (hardware.Inventory, hardware.Readings, Stats, error) {
+// Crawl is what a BMC says of its systems, all of them or the one that the
+// options name. Resources that are missing or broken are findings; the rest is
+// there. With [ErrDenied], or when the time is over, what was read until then
+// comes with the error.
+func Crawl(ctx context.Context, o Options) (Result, error) {
 	begin := time.Now()
 	s, err := open(ctx, o)
 	if err != nil {
-		return hardware.Inventory{}, hardware.Readings{}, Stats{Took: time.Since(begin)}, err
+		return Result{Stats: Stats{Took: time.Since(begin)}}, err
 	}
-	defer s.close()
-	r := &reader{session: s, readings: hardware.Readings{Schema: hardware.ReadingsSchema}}
-	err = r.all()
-	r.inv.Normalize()
-	return r.inv, r.readings, s.stats(begin), err
+	views, err := s.crawl()
+	return Result{Views: views, Stats: s.stats(begin), CacheErr: s.cacheErr}, err
 }
 
-func (r *reader) all() error {
-	system, path, err := r.system()
-	if err != nil {
-		return err
+func (s *session) crawl() ([]hardware.View, error) {
+	defer s.close() // also when something here panics
+	t := s.gather()
+	views := t.assemble(s.options.System)
+	base := s.guard.base
+	if t.ended != nil {
+		return views, fmt.Errorf("read %s: %w", base, t.ended)
 	}
-	systemFacts(system, &r.inv, &r.readings)
-	chassis := r.branch("chassis", firstLink(system.list("Links", "Chassis"), r.firstMember("Chassis")))
-	chassisFacts(chassis, &r.inv)
-	thermalFacts(r.branch("thermal", chassis.link("Thermal")), &r.readings)
-	r.manager(firstLink(system.list("Links", "ManagedBy"), r.firstMember("Managers")))
-	if sb := r.branch("secure boot", system.link("SecureBoot")); sb != nil {
-		secureBootFacts(sb, &r.inv)
+	if len(views) > 0 {
+		return views, nil
 	}
-	for _, m := range r.members("dimms", system.link("Memory")) {
-		dimmFacts(m, &r.inv)
+	if r := t.res[key(s.root.link("Systems"))]; r != nil && r.err != nil {
+		return nil, r.err
 	}
-	r.cpus(system)
-	r.drives(system, chassis)
-	r.nics(system, chassis)
-	if r.guard.denied.Load() {
-		return fmt.Errorf("read %s: %w", path, ErrDenied)
-	}
-	if err := r.ctx.Err(); err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
-	}
-	return nil
+	return nil, fmt.Errorf("read %s: no system %q among %d", base, s.options.System, len(t.members(t.root, "Systems")))
 }
 
-// system is the one that was asked for, or the first.
+// Read is what the BMC says of one server: the one that the options name, or
+// the first. Errors are those of [Crawl].
+func Read(ctx context.Context, o Options) (hardware.Inventory, hardware.Readings, Stats, error) {
+	r, err := Crawl(ctx, o)
+	if len(r.Views) == 0 {
+		return hardware.Inventory{}, hardware.Readings{}, r.Stats, err
+	}
+	return r.Views[0].Inventory, r.Views[0].Readings, r.Stats, err
+}
+
+// system is the one that was asked for, or the first, for what is done to it.
 func (s *session) system() (node, string, error) {
-	collection, err := s.get(firstNonEmpty(s.root.link("Systems"), rootPath+"Systems"))
+	collection, err := s.get(first(s.root.link("Systems"), rootPath+"Systems"))
 	if err != nil {
 		return nil, "", err
 	}
@@ -88,150 +80,61 @@ func (s *session) system() (node, string, error) {
 	return nil, "", fmt.Errorf("read %sSystems: no system %q among %d", rootPath, s.options.System, len(collection.list("Members")))
 }
 
-func firstNonEmpty(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
-}
-
-func firstLink(links []node, otherwise func() string) string {
-	for _, l := range links {
-		if id := l.id(); id != "" {
-			return id
+// findings are what of the tree was not to be had.
+func (t *tree) findings() []hardware.Finding {
+	var out []hardware.Finding
+	var unread []string
+	for _, r := range t.sorted() {
+		switch {
+		case r.unread:
+			unread = append(unread, r.path)
+		case r.err != nil:
+			out = append(out, findingOf(r))
+		case r.listed > 0:
+			n := len(r.node.list("Members"))
+			out = append(out, hardware.Finding{Code: hardware.CodeSourceMalformed, Severity: hardware.Info, Part: leaf(r.path), Source: Source,
+				Evidence: fmt.Sprintf("%s: says %d members and lists %d", r.path, r.node.small("Members@odata.count"), n),
+				Hint:     "count the parts; a firmware update of the BMC may mend it"})
 		}
 	}
-	return otherwise()
+	const most = 96
+	if n := len(out); n > most {
+		out = append(out[:most], hardware.Finding{Code: hardware.CodeInventoryTruncated, Severity: hardware.Warning, Part: "findings", Source: Source,
+			Evidence: fmt.Sprintf("%d of %d kept", most, n), Hint: "most of what the BMC lists does not answer: is it still starting?"})
+	}
+	if t.ended != nil {
+		out = append(out, t.endFinding(unread))
+	}
+	return out
 }
 
-// firstMember is the first of a collection of the root, for services whose
-// system does not say what belongs to it.
-func (r *reader) firstMember(collection string) func() string {
-	return func() string {
-		c := r.branch(collection, r.root.link(collection))
-		return firstLink(c.list("Members"), func() string { return "" })
+// endFinding says why the crawl ended before its time.
+func (t *tree) endFinding(unread []string) hardware.Finding {
+	f := hardware.Finding{Code: hardware.CodeReaderDeadline, Severity: hardware.Warning, Part: "bmc", Source: Source,
+		Evidence: t.ended.Error(), Hint: "restart the BMC, or give it more time"}
+	if errors.Is(t.ended, ErrDenied) {
+		f.Code, f.Hint = hardware.CodeBMCDenied, "the session ended or the account has lost its rights: look at the BMC's sessions and accounts"
 	}
+	if len(unread) > 0 {
+		f.Evidence += fmt.Sprintf("; %d resources were not read, %s first", len(unread), unread[0])
+	}
+	return f
 }
 
-// branch reads what a link leads to. A link that leads nowhere is a finding; no
-// link is nothing, since nothing was promised.
-func (r *reader) branch(part, path string) node {
-	if path == "" {
-		return nil
-	}
-	n, err := r.get(path)
-	if err != nil {
-		r.missing(part, err)
-		return nil
-	}
-	return n
-}
-
-func (r *reader) missing(part string, err error) {
-	if errors.Is(err, ErrDenied) || r.ctx.Err() != nil {
-		return // the whole read reports that
-	}
-	f := hardware.Finding{Code: hardware.CodeSourceMalformed, Severity: hardware.Info, Part: part,
-		Evidence: err.Error(), Source: Source, Hint: "a firmware update of the BMC may mend it"}
-	if statusOf(err) == 404 {
+func findingOf(r *resource) hardware.Finding {
+	f := hardware.Finding{Code: hardware.CodeSourceMalformed, Severity: hardware.Info, Part: leaf(r.path), Evidence: r.err.Error(), Source: Source,
+		Hint: "a firmware update of the BMC may mend it"}
+	switch status := statusOf(r.err); {
+	case status == 404:
 		f.Code = hardware.CodeResourceMissing
+	case status == 403 || errors.Is(r.err, ErrDenied):
+		f.Code, f.Hint = hardware.CodeBMCDenied, "give the account the right to read it"
+	case status == 429 || status == 503:
+		f.Code, f.Severity, f.Hint = hardware.CodeBMCBusy, hardware.Warning, "the BMC has too much to do: who else asks it?"
+	case errors.Is(r.err, errPanic):
+		f.Code, f.Severity, f.Hint = hardware.CodeReaderPanicked, hardware.Warning, "report it with this evidence"
+	case timedOut(r.err):
+		f.Code, f.Severity, f.Hint = hardware.CodeReaderDeadline, hardware.Warning, "restart the BMC when this stays"
 	}
-	r.inv.Findings = append(r.inv.Findings, f)
-}
-
-// members reads a collection and all that it holds, a few at a time, in its
-// order.
-func (r *reader) members(part, path string) []node {
-	return r.follow(part, r.branch(part, path).list("Members"))
-}
-
-func (r *reader) follow(part string, links []node) []node {
-	if len(links) > maxMembers {
-		r.missing(part, fmt.Errorf("%d members, of which the first %d are read", len(links), maxMembers))
-		links = links[:maxMembers]
-	}
-	out, errs := make([]node, len(links)), make([]error, len(links))
-	var g errgroup.Group
-	g.SetLimit(r.options.Concurrency)
-	for i, l := range links {
-		if len(l) > 1 && l["@odata.type"] != nil {
-			out[i] = l // expanded in place
-			continue
-		}
-		if path := l.id(); path != "" {
-			g.Go(func() error {
-				out[i], errs[i] = r.get(path)
-				return nil // one that fails is a finding and stops nobody
-			})
-		}
-	}
-	_ = g.Wait() // always nil, see above
-	var found []node
-	for i := range out {
-		if errs[i] != nil {
-			r.missing(part, errs[i])
-		}
-		if out[i] != nil {
-			found = append(found, out[i])
-		}
-	}
-	return found
-}
-
-func (r *reader) manager(path string) {
-	m := r.branch("bmc", path)
-	managerFacts(m, &r.inv)
-	for _, n := range r.members("bmc nics", m.link("EthernetInterfaces")) {
-		managerPortFacts(n, &r.inv)
-	}
-}
-
-// cpus are the processors that are CPUs; where they cannot be read the
-// summary says at least how many there are.
-func (r *reader) cpus(system node) {
-	for _, p := range r.members("cpus", system.link("Processors")) {
-		cpuFacts(p, &r.inv)
-	}
-	if len(r.inv.CPUs) == 0 {
-		cpuSummary(system, &r.inv)
-	}
-}
-
-func (r *reader) drives(system, chassis node) {
-	var links []node
-	for _, s := range r.members("storage", system.link("Storage")) {
-		links = append(links, s.list("Drives")...)
-	}
-	links = append(links, chassis.list("Links", "Drives")...)
-	seen := map[string]bool{}
-	var once []node
-	for _, l := range links {
-		if id := l.id(); id != "" && !seen[id] {
-			seen[id] = true
-			once = append(once, l)
-		}
-	}
-	for _, d := range r.follow("drives", once) {
-		driveFacts(d, &r.inv)
-	}
-	if len(r.inv.Drives) > 0 {
-		return
-	}
-	for _, s := range r.members("simple storage", system.link("SimpleStorage")) {
-		for _, d := range s.list("Devices") {
-			driveFacts(d, &r.inv)
-		}
-	}
-}
-
-func (r *reader) nics(system, chassis node) {
-	for _, n := range r.members("nics", system.link("EthernetInterfaces")) {
-		nicFacts(n, &r.inv)
-	}
-	for _, a := range r.members("network adapters", chassis.link("NetworkAdapters")) {
-		ports := firstNonEmpty(a.link("Ports"), a.link("NetworkPorts"))
-		for _, p := range r.members("ports", ports) {
-			portFacts(a, p, &r.inv)
-		}
-	}
+	return f
 }

@@ -1,18 +1,26 @@
 // Package redfish asks a BMC by Redfish (DSP0266) over HTTPS, from the side of
-// the operator: never from the agent. Sessions, transport and limits are
-// gofish's; resources are read from their JSON, because BMCs send "N/A" for
-// numbers and objects for arrays, and a typed decoder then drops the whole
-// resource. What a BMC sends is hostile: bodies are bounded, links stay on the
-// host that was named, and the first 401 ends the work, before the account
-// locks.
+// the operator: never from the agent. Sessions and transport are gofish's;
+// resources are read from their JSON, because BMCs send "N/A" for numbers and
+// objects for arrays, and a typed decoder then drops the whole resource.
+//
+// A crawl has two halves. The first gathers: it follows links by a table, each
+// resource once, as many at a time as the BMC bears (window). The second
+// assembles: pure functions make parts out of what was gathered, in the order
+// of the BMC's own lists, so that the same tree gives the same record.
+//
+// What a BMC sends is hostile: bodies, depth and number are bounded, links
+// stay on the host that was named, and the first 401 ends the work, before the
+// account locks. Whatever happens, the one session is closed.
 package redfish
 
 import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -26,30 +34,37 @@ import (
 // Source is how parts name this reader.
 const Source = "redfish"
 
-// Options say how to reach a BMC.
+// Options say how to reach a BMC, and what to read.
 type Options struct {
-	URL      string // https://host, or https://host:port
+	URL      string // https://host, or https://host:port; http only with Insecure
 	User     string
 	Password hardware.Secret
 	CA       []byte        // PEM; the system's roots by default
-	Insecure bool          // take any certificate: the lab, and a BMC that is not enrolled yet
+	Insecure bool          // take any certificate, and http: the lab, a tunnel, a BMC that is not enrolled yet
 	System   string        // Id of the system, where the BMC has several; the first by default
 	Timeout  time.Duration // of everything together; 2 minutes by default
-	// Concurrency bounds the requests in flight; 2 by default. BMCs freeze
-	// under bursts.
+	// Concurrency bounds the requests in flight from above. By default the
+	// bound is the one of the BMC's quirks; below it the window finds by
+	// itself what the BMC bears.
 	Concurrency int
+	// Readings asks also for what only moves: every sensor, and the entries
+	// of logs.
+	Readings bool
+	// Cache remembers answers with their ETags from one crawl to the next;
+	// none by default.
+	Cache Cache
 }
 
 // The bounds of one session.
 const (
-	defaultTimeout     = 2 * time.Minute
-	defaultConcurrency = 2
-	requestTimeout     = 30 * time.Second
-	logoutTimeout      = 5 * time.Second
-	maxBody            = 4 << 20
-	maxRequests        = 2000
-	rootPath           = "/redfish/v1/"
-	sessionsPath       = "/redfish/v1/SessionService/Sessions"
+	defaultTimeout = 2 * time.Minute
+	requestTimeout = 20 * time.Second
+	logoutTimeout  = 5 * time.Second
+	maxBody        = 4 << 20
+	maxBytes       = 64 << 20
+	maxRequests    = 4000
+	rootPath       = "/redfish/v1/"
+	sessionsPath   = "/redfish/v1/SessionService/Sessions"
 )
 
 // ErrDenied says that the BMC refused the account. Nothing more was asked.
@@ -57,19 +72,26 @@ var ErrDenied = errors.New("the BMC refused the account")
 
 // Stats say what a session cost the BMC.
 type Stats struct {
-	Requests int
-	Bytes    int64
-	Took     time.Duration
+	Requests int           `json:"requests"`       // all of them: logging in and out too
+	Refused  int           `json:"refused"`        // answered 429 or 503
+	InFlight int           `json:"most_in_flight"` // at once, at most
+	Bytes    int64         `json:"bytes"`          // of bodies
+	Cached   int           `json:"unchanged"`      // answered 304
+	Took     time.Duration `json:"took"`
 }
 
 // session is one login. close logs out, whatever happened before.
 type session struct {
 	api     *gofish.APIClient
 	guard   *guard
+	window  *window
+	quirks  quirks
 	root    node
 	options Options
 	ctx     context.Context
 	close   func()
+	// cacheErr says why the answers were not kept for the next crawl.
+	cacheErr error
 }
 
 // open logs in: root, session, and the client that carries its token.
@@ -77,10 +99,7 @@ func open(ctx context.Context, o Options) (*session, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
 	}
-	if o.Concurrency <= 0 {
-		o.Concurrency = defaultConcurrency
-	}
-	base, err := baseURL(o.URL)
+	base, err := baseURL(o.URL, o.Insecure)
 	if err != nil {
 		return nil, err
 	}
@@ -92,37 +111,43 @@ func open(ctx context.Context, o Options) (*session, error) {
 	g := &guard{base: base, next: &http.Transport{
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: o.Insecure, RootCAs: roots},
 		TLSHandshakeTimeout: requestTimeout,
-		MaxConnsPerHost:     o.Concurrency,
+		MaxIdleConnsPerHost: mostWindow,
+		ReadBufferSize:      2 << 10,
+		WriteBufferSize:     2 << 10,
 	}}
 	s := &session{guard: g, options: o, ctx: work}
-	if err := s.login(base.String()); err != nil {
-		g.next.CloseIdleConnections()
+	s.close = func() {
+		g.farewell.Store(true)
+		bye, done := context.WithTimeout(context.WithoutCancel(ctx), logoutTimeout)
+		if s.api != nil {
+			s.api.WithContext(bye).Logout()
+		}
+		done()
 		cancel()
+		g.next.CloseIdleConnections()
+	}
+	if err := s.login(base.String()); err != nil {
+		s.close()
 		if g.denied.Load() {
 			err = ErrDenied
 		}
 		return nil, fmt.Errorf("log in to %s as %q: %w", base, o.User, err)
 	}
-	s.close = func() {
-		g.farewell.Store(true)
-		bye, done := context.WithTimeout(context.WithoutCancel(ctx), logoutTimeout)
-		s.api.WithContext(bye).Logout()
-		done()
-		cancel()
-		g.next.CloseIdleConnections()
-	}
 	return s, nil
 }
 
-func baseURL(s string) (*url.URL, error) {
+func baseURL(s string, insecure bool) (*url.URL, error) {
 	u, err := url.Parse(s)
 	if err != nil {
 		return nil, fmt.Errorf("BMC address %.100q: %w", s, err)
 	}
-	if u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+	if u.Scheme == "http" && !insecure {
+		return nil, fmt.Errorf("BMC address %.100q: http would show the password to the network; want https://host, or say that it may be insecure", s)
+	}
+	if u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
 		return nil, fmt.Errorf("BMC address %.100q: want https://host", s)
 	}
-	return &url.URL{Scheme: "https", Host: u.Host}, nil
+	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 }
 
 func pool(pem []byte) (*x509.CertPool, error) {
@@ -136,43 +161,109 @@ func pool(pem []byte) (*x509.CertPool, error) {
 	return p, nil
 }
 
-// login makes a session where the service has sessions, which is nearly
-// everywhere, and uses basic authentication where it has none.
+// login reads the root, makes a session where the service has sessions, which
+// is nearly everywhere, and uses basic authentication where it has none.
 func (s *session) login(endpoint string) error {
+	client := &http.Client{Transport: s.guard, Timeout: requestTimeout}
+	if err := s.readRoot(client, endpoint); err != nil {
+		return err
+	}
+	s.quirks = quirksOf(s.root, nil)
+	s.window = newWindow(s.most())
 	config := gofish.ClientConfig{
-		Endpoint: endpoint, ReuseConnections: true, MaxConcurrentRequests: int64(s.options.Concurrency), NoModifyTransport: true,
-		HTTPClient: &http.Client{Transport: s.guard, Timeout: requestTimeout},
+		Endpoint: endpoint, ReuseConnections: true, MaxConcurrentRequests: mostWindow, NoModifyTransport: true, HTTPClient: client,
 	}
 	anonymous, err := gofish.ConnectContext(s.ctx, config)
 	if err != nil {
 		return err
 	}
-	s.api = anonymous
-	if s.root, err = s.get(rootPath); err != nil {
+	config.Session, err = s.newSession(anonymous)
+	if err != nil {
 		return err
 	}
-	auth, err := schemas.CreateSession(anonymous, s.sessionsLink(), s.options.User, s.options.Password.Reveal())
-	switch status := statusOf(err); {
-	case err == nil && auth.Token != "":
-		config.Session = &gofish.Session{ID: s.own(auth.Session), Token: auth.Token}
-	case err == nil, status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status == http.StatusNotImplemented:
+	if config.Session == nil {
 		config.BasicAuth, config.Username, config.Password = true, s.options.User, s.options.Password.Reveal()
-	default:
-		return err
 	}
-	s.api, err = gofish.ConnectContext(s.ctx, config)
-	if err != nil && config.Session != nil {
-		s.guard.farewell.Store(true)
-		if e := schemas.DeleteSession(anonymous, config.Session.ID); e != nil {
-			return fmt.Errorf("%w; and its session stays: %v", err, e)
+	s.api, err = gofish.ConnectContext(s.ctx, config) // asks nothing: see guard.root
+	return err
+}
+
+// most is how many requests may be in flight at once.
+func (s *session) most() int {
+	if s.options.Concurrency > 0 {
+		return min(s.options.Concurrency, s.quirks.window)
+	}
+	return s.quirks.window
+}
+
+// readRoot reads the service's root, which needs no account. Some services
+// know it only without the slash at its end.
+func (s *session) readRoot(client *http.Client, endpoint string) error {
+	for _, path := range []string{rootPath, strings.TrimSuffix(rootPath, "/")} {
+		req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, endpoint+path, nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Accept", "application/json")
+		res, err := client.Do(req)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", path, err)
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if res.StatusCode == http.StatusNotFound && path == rootPath {
+			continue
+		}
+		if err == nil && res.StatusCode != http.StatusOK {
+			err = fmt.Errorf("%s: no Redfish service is there", res.Status)
+		}
+		if err == nil {
+			s.root, err = decode(body)
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", path, err)
+		}
+		s.guard.answered.Store(true)
+		return nil
+	}
+	return nil
+}
+
+// newSession logs in. It is nil where the service has no sessions. A login
+// that is under way is not abandoned with the caller, or nobody would know
+// which session to close; it gets as long as a logout.
+func (s *session) newSession(anonymous *gofish.APIClient) (*gofish.Session, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), requestTimeout)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, func() { time.AfterFunc(logoutTimeout, cancel) })()
+	body := map[string]string{"UserName": s.options.User, "Password": s.options.Password.Reveal()}
+	res, err := anonymous.WithContext(ctx).Post(s.sessionsLink(), body)
+	switch status := statusOf(err); {
+	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status == http.StatusNotImplemented:
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	defer res.Body.Close()
+	made := &gofish.Session{Token: res.Header.Get("X-Auth-Token"), ID: own(res.Header.Get("Location"))}
+	if made.ID == "" { // some name it only in the body
+		var n node
+		if json.NewDecoder(res.Body).Decode(&n) == nil {
+			made.ID = n.id()
 		}
 	}
-	return err
+	if made.Token == "" {
+		return nil, nil
+	}
+	return made, nil
 }
 
 // own is the session's path where it is one of this service. Without one
 // there is nothing to log out of by name, and the session ends by its time-out.
-func (s *session) own(location string) string {
+func own(location string) string {
+	if u, err := url.Parse(location); err == nil {
+		location = u.Path
+	}
 	return node{"@odata.id": location}.id()
 }
 
@@ -194,10 +285,12 @@ func statusOf(err error) int {
 }
 
 func (s *session) stats(begin time.Time) Stats {
-	return Stats{Requests: int(s.guard.requests.Load()), Bytes: s.guard.bytes.Load(), Took: time.Since(begin)}
+	g := s.guard
+	return Stats{Requests: int(g.requests.Load()), Refused: int(g.refused.Load()), InFlight: int(g.peak.Load()),
+		Bytes: g.bytes.Load(), Cached: int(g.unchanged.Load()), Took: time.Since(begin)}
 }
 
-// get reads one resource.
+// get reads one resource, for what is done to a server. A crawl has its own.
 func (s *session) get(path string) (node, error) {
 	res, err := s.api.Get(path)
 	if err != nil {
@@ -207,7 +300,11 @@ func (s *session) get(path string) (node, error) {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	defer res.Body.Close()
-	n, err := decode(res.Body)
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	n, err := decode(body)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}

@@ -53,7 +53,7 @@ func TestRead(t *testing.T) {
 	if readings.PowerState != hardware.PowerOn || readings.Schema != hardware.ReadingsSchema {
 		t.Errorf("readings = %+v", readings)
 	}
-	if b.logins != 1 || stats.Requests == 0 || stats.Requests > 30 || stats.Bytes == 0 || stats.Took <= 0 {
+	if b.logins != 1 || stats.Requests == 0 || stats.Requests > 40 || stats.Bytes == 0 || stats.Took <= 0 {
 		t.Errorf("%d logins, stats %+v", b.logins, stats)
 	}
 }
@@ -102,7 +102,8 @@ func compare(t *testing.T, want map[string]any, inv hardware.Inventory, r hardwa
 		"manufacturer": inv.System.Manufacturer, "model": inv.System.Model, "serial": inv.System.Serial, "bios_version": inv.BIOS.Version,
 		"power_state": strings.ToUpper(string(r.PowerState)[:1]) + string(r.PowerState)[1:], "cpus": len(inv.CPUs), "cpu_model": model,
 		"cores": cores, "dimm_slots": len(inv.DIMMSlots), "dimms": len(inv.DIMMs), "memory_gib": inv.Memory.SizeBytes >> 30,
-		"drives": len(inv.Drives), "fans": len(r.Fans), "temperatures": len(r.Temperatures), "bmc_model": inv.BMC.Model,
+		"drives": len(inv.Drives), "fans": len(inv.Fans), "temperatures": len(r.Temperatures), "gpus": len(inv.GPUs), "psus": len(inv.PSUs),
+		"network_adapters": len(inv.Adapters), "firmware_entries": len(inv.Firmware), "bmc_model": inv.BMC.Model,
 		"bmc_firmware": inv.BMC.Firmware, "ethernet_interfaces": len(inv.NICs),
 	}
 	for k, g := range got {
@@ -209,12 +210,12 @@ func TestDenied(t *testing.T) {
 	}
 
 	b = serve(t, machine(t))
-	b.deny = 8 // the session dies on the way
+	b.deny = 12 // the session dies on the way
 	inv, _, _, err := Read(t.Context(), b.options())
 	if !errors.Is(err, ErrDenied) || inv.System.Serial == "" {
 		t.Errorf("Read with a session that dies = %v, %q", err, inv.System.Serial)
 	}
-	if n := b.requests - b.deny; n > 2+defaultConcurrency { // those in flight, and the logout
+	if n := b.requests - b.deny; n > 2+defaultWindow { // those in flight, and the logout
 		t.Errorf("%d requests after the first 401", n)
 	}
 }
@@ -367,44 +368,3 @@ func TestBootOncePXE(t *testing.T) {
 	}
 }
 
-// FuzzFacts gives any JSON to every function that makes facts.
-func FuzzFacts(f *testing.F) {
-	for _, r := range machine(f) {
-		b, err := json.Marshal(r)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
-	}
-	f.Add([]byte(`{"Links":[{"Chassis":7}],"Status":[],"CapacityMiB":1e300,"Identifiers":{"DurableName":{}}}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		n, err := decode(bytes.NewReader(b))
-		if err != nil {
-			t.Skip(err)
-		}
-		var inv hardware.Inventory
-		var r hardware.Readings
-		systemFacts(n, &inv, &r)
-		chassisFacts(n, &inv)
-		thermalFacts(n, &r)
-		managerFacts(n, &inv)
-		managerPortFacts(n, &inv)
-		secureBootFacts(n, &inv)
-		dimmFacts(n, &inv)
-		cpuFacts(n, &inv)
-		cpuSummary(n, &inv)
-		driveFacts(n, &inv)
-		nicFacts(n, &inv)
-		portFacts(n, n, &inv)
-		if l := firstLink(n.list("Members"), func() string { return n.link("Memory") }); l != "" && !strings.HasPrefix(l, "/redfish/") {
-			t.Errorf("link %q leads away", l)
-		}
-		enc, err := inv.Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := hardware.Decode(enc); err != nil {
-			t.Error(err)
-		}
-	})
-}

@@ -62,8 +62,6 @@ func (b *fakeBMC) options() Options {
 	return Options{URL: b.URL, User: user, Password: password, Insecure: true}
 }
 
-func key(path string) string { return strings.TrimSuffix(strings.ToLower(path), "/") }
-
 func (b *fakeBMC) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -98,6 +98,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 func exitCode(ctx context.Context, err error) int {
 	var usage usageError
 	var refused *operator.RefusedError
+	var login refusedLogin
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
@@ -105,7 +106,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitWrong
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case errors.As(err, &refused):
+	case errors.As(err, &refused) || errors.As(err, &login):
 		return exitRefused
 	case errors.Is(err, operator.ErrNotFound) || errors.Is(err, os.ErrNotExist):
 		return exitNotFound
@@ -143,7 +144,7 @@ func (a *app) root() *cobra.Command {
 			return nil
 		},
 	}, a.versionCommand(), a.serveCommand(), a.busCommand(), a.labCommand(), a.nodeCommand(), a.auditCommand(), a.whyCommand(), a.explainCommand(),
-		a.assignCommand(), a.unassignCommand(), a.stackCommand(), a.imageCommand(), &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes})
+		a.assignCommand(), a.unassignCommand(), a.stackCommand(), a.imageCommand(), a.hardwareCommand(), &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes})
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetHelpCommand(helpCommand())
