@@ -166,7 +166,7 @@ func TestJoin(t *testing.T) {
 	for _, f := range got.Findings {
 		codes = append(codes, f.Code)
 	}
-	if d := cmp.Diff([]Code{CodeDIMMsDisagree, CodeMemoryDisagrees, CodeSerialDisagrees, CodeUUIDByteOrder}, codes); d != "" {
+	if d := cmp.Diff([]Code{CodeDIMMsDisagree, CodeDrivesDisagree, CodeMemoryDisagrees, CodeSerialDisagrees, CodeUUIDByteOrder}, codes); d != "" {
 		t.Errorf("findings (-want +got):\n%s", d)
 	}
 	if got.System.Serial != "X1" || got.System.SKU != "SKU9" || got.Chassis.Serial != "C1" || got.Memory.SizeBytes != 3<<30 {

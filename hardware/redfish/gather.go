@@ -57,6 +57,8 @@ type gatherer struct {
 	wg      sync.WaitGroup
 	mu      sync.Mutex
 	tree    tree
+	turn    sync.Once
+	leading atomic.Int32 // resources under way that may lead on
 	silence atomic.Int32
 	expand  atomic.Int32 // see tryExpand
 	old     Answers
@@ -73,9 +75,9 @@ func (s *session) gather() *tree {
 		scope = scopeOf(s.guard.base.String(), s.options.User, s.root)
 		g.old = s.options.Cache.Load(scope)
 	}
+	g.leading.Store(1)
 	g.follow(s.root, kindRoot, 0)
-	g.wg.Wait()
-	g.otherwise()
+	g.led()
 	g.wg.Wait()
 	if ctx.Err() != nil {
 		g.tree.ended = context.Cause(ctx)
@@ -98,6 +100,9 @@ func (g *gatherer) visit(path string, k kind, depth int) {
 	case r == nil && len(g.tree.res) < maxResources:
 		r = &resource{path: path, kinds: map[kind]bool{k: true}}
 		g.tree.res[key(path)] = r
+		if k != kindLeaf {
+			g.leading.Add(1)
+		}
 		g.wg.Add(1)
 		go g.work(r, k, depth)
 	case r != nil && !r.kinds[k]:
@@ -122,6 +127,9 @@ func (g *gatherer) work(r *resource, k kind, depth int) {
 			g.mu.Unlock()
 		}
 	}()
+	if k != kindLeaf {
+		defer g.led()
+	}
 	n, listed, err := g.load(r.path, k)
 	g.mu.Lock()
 	r.node, r.listed, r.err, r.loaded = n, listed, err, true
@@ -130,6 +138,14 @@ func (g *gatherer) work(r *resource, k kind, depth int) {
 	g.mu.Unlock()
 	for k := range kinds {
 		g.follow(n, k, depth)
+	}
+}
+
+// led ends one of those that may lead on. The last lets stand-ins have their
+// turn; what those lead to comes after, and needs none.
+func (g *gatherer) led() {
+	if g.leading.Add(-1) == 0 {
+		g.turn.Do(g.otherwise)
 	}
 }
 

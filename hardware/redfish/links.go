@@ -26,6 +26,7 @@ const (
 	kindLog
 	kindAccounts
 	kindUpdate
+	kindStep            // leads nowhere, but decides what is read instead of it
 	kindSmart           // HPE's SmartStorage, before it had Storage
 	kindArrayController // of SmartStorage
 	kindBase            // HPE's BaseNetworkAdapter
@@ -68,7 +69,7 @@ var links = map[kind][]link{
 		{"NetworkAdapters", kindAdapter | collectionOf}, {"PCIeDevices", kindPCIe | collectionOf}, {"Links/PCIeDevices", kindPCIe},
 		{"Links/Drives", kindDrive}, {"Drives", kindDrive | collectionOf}, {"Links/Storage", kindStorage},
 		{"Links/Processors", kindProcessor}, {"Processors", kindProcessor | collectionOf},
-		{"Power", kindLeaf}, {"Thermal", kindLeaf},
+		{"Power", kindStep}, {"Thermal", kindStep},
 	},
 	kindAdapter: {{"Controllers/Links/PCIeDevices", kindPCIe}},
 	kindPCIe:    {{"Links/PCIeFunctions", kindLeaf}},
@@ -109,8 +110,8 @@ var instead = map[kind][]struct{ without, at string }{
 }
 
 var insteadKinds = map[string]kind{
-	"PowerSubsystem": kindPower, "ThermalSubsystem": kindThermal, "Ports": kindLeaf | collectionOf,
-	"NetworkPorts": kindLeaf | collectionOf, "PCIeFunctions": kindLeaf | collectionOf,
+	"PowerSubsystem": kindPower, "ThermalSubsystem": kindThermal, "Ports": kindStep | collectionOf,
+	"NetworkPorts": kindStep | collectionOf, "PCIeFunctions": kindLeaf | collectionOf,
 }
 
 // follow visits what a resource leads to.
@@ -203,38 +204,56 @@ func (n node) targets(at string) []node {
 	return here
 }
 
-// otherwise visits what stands in for what was not there: the second half of
-// a crawl, where most BMCs are done.
+// otherwise visits what stands in for what is not there. Its turn comes when
+// nothing is under way any more that leads on, while leaves are still read.
 func (g *gatherer) otherwise() {
-	t := &g.tree
+	g.mu.Lock()
+	list := g.tree.standIns(g.wanted)
+	g.mu.Unlock()
+	for _, s := range list {
+		g.followLink(s.of, s.link, 3)
+	}
+}
+
+// standIn is a link that is followed because others led nowhere.
+type standIn struct {
+	of   node
+	link link
+}
+
+func (t *tree) standIns(wanted func(node) bool) []standIn {
+	var out []standIn
+	add := func(n node, to kind, at ...string) {
+		for _, a := range at {
+			out = append(out, standIn{n, link{a, to}})
+		}
+	}
+	adapters := t.ofChassis("NetworkAdapters")
 	for _, s := range t.members(t.root, "Systems") {
-		if !g.wanted(s) {
+		if !wanted(s) {
 			continue
 		}
 		if !t.hasDrives(s) {
-			g.followLink(s, link{"SimpleStorage", kindLeaf | collectionOf}, 2)
-			for _, at := range []string{"Oem/Hpe/Links/SmartStorage", "Oem/Hp/Links/SmartStorage", "Oem/Hp/links/SmartStorage"} {
-				g.followLink(s, link{at, kindSmart}, 2)
-			}
+			add(s, kindLeaf|collectionOf, "SimpleStorage")
+			add(s, kindSmart, "Oem/Hpe/Links/SmartStorage", "Oem/Hp/Links/SmartStorage", "Oem/Hp/links/SmartStorage")
 		}
-		if len(t.ofChassis("NetworkAdapters")) == 0 {
-			g.followLink(s, link{"NetworkInterfaces", kindInterface | collectionOf}, 2)
-			for _, at := range []string{"Oem/Hpe/Links/NetworkAdapters", "Oem/Hp/Links/NetworkAdapters", "Oem/Hp/links/NetworkAdapters"} {
-				g.followLink(s, link{at, kindBase | collectionOf}, 2)
-			}
+		if len(adapters) == 0 {
+			add(s, kindInterface|collectionOf, "NetworkInterfaces")
+			add(s, kindBase|collectionOf, "Oem/Hpe/Links/NetworkAdapters", "Oem/Hp/Links/NetworkAdapters", "Oem/Hp/links/NetworkAdapters")
 		}
 	}
 	for _, c := range t.allChassis() {
 		if c.link("Power") != "" && len(t.follow(c, "Power").list("PowerSupplies")) == 0 {
-			g.followLink(c, link{"PowerSubsystem", kindPower}, 2)
+			add(c, kindPower, "PowerSubsystem")
 		}
-		if thermal := t.follow(c, "Thermal"); c.link("Thermal") != "" && len(thermal.list("Fans")) == 0 {
-			g.followLink(c, link{"ThermalSubsystem", kindThermal}, 2)
+		if c.link("Thermal") != "" && len(t.follow(c, "Thermal").list("Fans")) == 0 {
+			add(c, kindThermal, "ThermalSubsystem")
 		}
 	}
-	for _, a := range t.ofChassis("NetworkAdapters") {
+	for _, a := range adapters {
 		if !t.portsHaveMACs(a) {
-			g.followLink(a, link{"NetworkDeviceFunctions", kindLeaf | collectionOf}, 4)
+			add(a, kindLeaf|collectionOf, "NetworkDeviceFunctions")
 		}
 	}
+	return out
 }

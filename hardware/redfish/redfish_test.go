@@ -60,14 +60,7 @@ func TestRead(t *testing.T) {
 
 // TestRecorded reads what vendors' BMCs really answer.
 func TestRecorded(t *testing.T) {
-	dir := os.Getenv("INGOT_FIXTURES")
-	if dir == "" {
-		dir = "../../../shared/fixtures"
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "redfish/answers.json"))
-	if errors.Is(err, os.ErrNotExist) {
-		t.Skip("no recorded BMCs: set INGOT_FIXTURES to their folder")
-	}
+	b, err := os.ReadFile(filepath.Join(fixtures(t), "answers.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +70,7 @@ func TestRecorded(t *testing.T) {
 	}
 	for name, want := range answers {
 		t.Run(name, func(t *testing.T) {
-			b := serve(t, recorded(t, filepath.Join(dir, "redfish", name+".tar.gz")))
+			b := serve(t, fixture(t, name))
 			inv, readings, stats, err := Read(t.Context(), b.options())
 			if err != nil {
 				t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -40,7 +41,7 @@ type fakeBMC struct {
 	refuseMatch bool // 412 with If-Match
 }
 
-func serve(t *testing.T, resources map[string]any) *fakeBMC {
+func serve(t testing.TB, resources map[string]any) *fakeBMC {
 	t.Helper()
 	b := &fakeBMC{resources: map[string]any{}, fault: map[string]http.HandlerFunc{}}
 	for p, r := range resources {
@@ -171,9 +172,28 @@ func machine(t testing.TB) map[string]any {
 	return m
 }
 
+// fixtures is the folder of recorded BMCs. Without it a test or benchmark
+// skips.
+func fixtures(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv("INGOT_FIXTURES")
+	if dir == "" {
+		dir = "../../../shared/fixtures"
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Skip("no recorded BMCs: set INGOT_FIXTURES to their folder")
+	}
+	return filepath.Join(dir, "redfish")
+}
+
+func fixture(t testing.TB, name string) map[string]any {
+	t.Helper()
+	return recorded(t, filepath.Join(fixtures(t), name+".tar.gz"))
+}
+
 // recorded is a tree out of an archive of recorded BMCs, in the layout of
 // DMTF's mock-ups.
-func recorded(t *testing.T, archive string) map[string]any {
+func recorded(t testing.TB, archive string) map[string]any {
 	t.Helper()
 	f, err := os.Open(archive)
 	if err != nil {

@@ -90,13 +90,19 @@ func (n node) has(at, path string) bool {
 	return slices.ContainsFunc(n.targets(at), func(l node) bool { return l.id() != "" && key(l.id()) == key(path) })
 }
 
+// hasDrives reports whether anything names drives.
 func (t *tree) hasDrives(system node) bool {
 	for _, s := range t.members(system, "Storage") {
-		if len(t.members(s, "Drives")) > 0 {
+		if len(s.targets("Drives")) > 0 {
 			return true
 		}
 	}
-	return len(t.ofChassis("Drives"))+len(t.ofChassis("Links/Drives")) > 0
+	for _, c := range t.allChassis() {
+		if len(c.targets("Links/Drives"))+len(t.follow(c, "Drives").list("Members")) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *tree) portsHaveMACs(adapter node) bool {
