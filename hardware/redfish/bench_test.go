@@ -192,7 +192,9 @@ func largeTree() map[string]any {
 		}
 		return map[string]any{"Drives": drives}
 	})
-	collection(sys+"/LogServices", 3, func(i int) map[string]any { return map[string]any{"Entries": to(fmt.Sprint(sys, "/LogServices/", i, "/Entries"))} })
+	collection(sys+"/LogServices", 3, func(i int) map[string]any {
+		return map[string]any{"Entries": to(fmt.Sprint(sys, "/LogServices/", i, "/Entries"))}
+	})
 	for i := range 3 {
 		collection(fmt.Sprint(sys, "/LogServices/", i, "/Entries"), 350, func(int) map[string]any { return map[string]any{"Message": "a fan was seen"} })
 	}

@@ -242,7 +242,7 @@ func (g *gatherer) fetch(path string, leaf bool) (node, error) {
 				g.stop(errSilent)
 			}
 		default:
-			g.window.answered(time.Since(begin))
+			g.window.answered(collectionOfPath(path), time.Since(begin))
 			g.silence.Store(0)
 		}
 		if g.guard.denied.Load() {
@@ -255,6 +255,9 @@ func (g *gatherer) fetch(path string, leaf bool) (node, error) {
 		return n, nil
 	}
 }
+
+// collectionOfPath is what a resource stands in.
+func collectionOfPath(path string) string { return strings.TrimSuffix(key(path), leaf(key(path))) }
 
 // pause is how long the BMC wants to be left alone.
 func (g *gatherer) pause(try int) time.Duration {

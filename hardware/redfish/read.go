@@ -42,8 +42,10 @@ func (s *session) crawl() ([]hardware.View, error) {
 	if len(views) > 0 {
 		return views, nil
 	}
-	if r := t.res[key(s.root.link("Systems"))]; r != nil && r.err != nil {
-		return nil, r.err
+	for _, l := range append(s.root.targets("Systems"), t.follow(s.root, "Systems").list("Members")...) {
+		if r := t.res[key(l.id())]; r != nil && r.err != nil {
+			return nil, r.err
+		}
 	}
 	return nil, fmt.Errorf("read %s: no system %q among %d", base, s.options.System, len(t.members(t.root, "Systems")))
 }

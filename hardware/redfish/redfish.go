@@ -53,6 +53,9 @@ type Options struct {
 	// Cache remembers answers with their ETags from one crawl to the next;
 	// none by default.
 	Cache Cache
+
+	// patience is how long one request may take; requestTimeout by default.
+	patience time.Duration
 }
 
 // The bounds of one session.
@@ -98,6 +101,9 @@ type session struct {
 func open(ctx context.Context, o Options) (*session, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
+	}
+	if o.patience <= 0 {
+		o.patience = requestTimeout
 	}
 	base, err := baseURL(o.URL, o.Insecure)
 	if err != nil {
@@ -164,7 +170,7 @@ func pool(pem []byte) (*x509.CertPool, error) {
 // login reads the root, makes a session where the service has sessions, which
 // is nearly everywhere, and uses basic authentication where it has none.
 func (s *session) login(endpoint string) error {
-	client := &http.Client{Transport: s.guard, Timeout: requestTimeout}
+	client := &http.Client{Transport: s.guard, Timeout: s.options.patience}
 	if err := s.readRoot(client, endpoint); err != nil {
 		return err
 	}
@@ -184,8 +190,14 @@ func (s *session) login(endpoint string) error {
 	if config.Session == nil {
 		config.BasicAuth, config.Username, config.Password = true, s.options.User, s.options.Password.Reveal()
 	}
-	s.api, err = gofish.ConnectContext(s.ctx, config) // asks nothing: see guard.root
-	return err
+	// This asks nothing (see guard.root), and is not to fail where the caller
+	// has gone: close needs the client.
+	api, err := gofish.ConnectContext(context.WithoutCancel(s.ctx), config)
+	if err != nil {
+		return err
+	}
+	s.api = api.WithContext(s.ctx)
+	return s.ctx.Err()
 }
 
 // most is how many requests may be in flight at once.

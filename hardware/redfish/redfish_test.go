@@ -360,4 +360,3 @@ func TestBootOncePXE(t *testing.T) {
 		t.Errorf("an unknown mode: %v after %d requests", err, b.requests)
 	}
 }
-

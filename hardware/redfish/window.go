@@ -22,7 +22,8 @@ const (
 // Waiting is told from working by time (as TCP Vegas does): with as many
 // requests in flight as the BMC has workers an answer takes as long as alone;
 // with more it takes longer in proportion, and limit*(1-alone/now) of the
-// requests are waiting.
+// requests are waiting. A drive takes longer than a DIMM, so that only what
+// stands in one collection is compared.
 type window struct {
 	mu       sync.Mutex
 	limit    int
@@ -30,8 +31,8 @@ type window struct {
 	inFlight int
 	full     bool // the limit was reached since the last look
 	slow     bool // never grew too far yet: grow by doubling
-	alone    time.Duration
-	took     []time.Duration
+	alone    map[string]time.Duration // by collection: the fastest answer
+	longer   []float64                // the last answers' times, as multiples of that
 	closed   time.Time // until then nothing is sent
 	branches []chan struct{}
 	leaves   []chan struct{}
@@ -39,7 +40,7 @@ type window struct {
 
 func newWindow(most int) *window {
 	most = max(1, min(most, mostWindow))
-	return &window{limit: min(firstWindow, most), most: most, slow: true}
+	return &window{limit: min(firstWindow, most), most: most, slow: true, alone: map[string]time.Duration{}}
 }
 
 // atMost lowers the ceiling, once more is known of the BMC.
@@ -98,13 +99,17 @@ func (w *window) wake() {
 	w.full = w.full || w.inFlight >= w.limit
 }
 
-// answered ends a turn with an answer that took so long.
-func (w *window) answered(took time.Duration) {
+// answered ends a turn with an answer that took so long, from a collection.
+func (w *window) answered(from string, took time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.inFlight--
-	w.took = append(w.took, took)
-	if len(w.took) >= w.limit {
+	took = max(took, 1)
+	if alone, known := w.alone[from]; !known || took < alone {
+		w.alone[from] = took
+	}
+	w.longer = append(w.longer, float64(took)/float64(w.alone[from]))
+	if len(w.longer) >= w.limit {
 		w.adapt()
 	}
 	w.wake()
@@ -112,17 +117,14 @@ func (w *window) answered(took time.Duration) {
 
 // adapt looks at one window's worth of answers.
 func (w *window) adapt() {
-	slices.Sort(w.took)
-	now := w.took[len(w.took)/2]
-	w.took = w.took[:0]
-	if w.alone == 0 || now < w.alone {
-		w.alone = now
-	} else {
-		w.alone += (now - w.alone) / 32 // what is asked for later may be slower in itself
+	var sum float64
+	for _, l := range w.longer {
+		sum += min(l, 4) // one that is slow in itself is one, not the rule
 	}
-	waiting := float64(w.limit) * (1 - float64(w.alone)/float64(max(now, 1)))
+	waiting := float64(w.limit) * (1 - float64(len(w.longer))/sum)
+	w.longer = w.longer[:0]
 	switch {
-	case waiting > 1.5 && w.limit > 1:
+	case waiting > 1.5 && w.limit > firstWindow:
 		w.limit, w.slow = w.limit-1, false
 	case waiting < 0.75 && w.full && w.limit < w.most:
 		step := 1
@@ -141,7 +143,7 @@ func (w *window) refused(pause time.Duration) {
 	defer w.mu.Unlock()
 	w.inFlight--
 	w.limit, w.slow = max(1, w.limit/2), false
-	w.took = w.took[:0]
+	w.longer = w.longer[:0]
 	if until := time.Now().Add(pause); pause > 0 && until.After(w.closed) {
 		w.closed = until
 		time.AfterFunc(pause, func() {
