@@ -170,7 +170,7 @@ type Adapter struct {
 // PCIDevice is one function on the PCI bus. IDs are four hexadecimal digits,
 // the class is six (class, subclass, programming interface).
 type PCIDevice struct {
-	BDF               BDF      `json:"bdf"`
+	BDF               BDF      `json:"bdf,omitempty"`
 	VendorID          string   `json:"vendor_id,omitempty" clean:"word"`
 	DeviceID          string   `json:"device_id,omitempty" clean:"word"`
 	SubsystemVendorID string   `json:"subsystem_vendor_id,omitempty" clean:"word"`

@@ -156,7 +156,8 @@ func (k kind) news(a, b reflect.Value) []Change {
 }
 
 // match gives each part of a its like in b, or -1. Two parts whose serials
-// are known and differ are never alike.
+// are known and differ are never alike. Parts of which neither serial nor place
+// is known are alike when they are described alike.
 func (k kind) match(a, b reflect.Value) []int {
 	pairs := make([]int, a.Len())
 	taken := make([]bool, b.Len())
@@ -183,6 +184,8 @@ func (k kind) match(a, b reflect.Value) []int {
 			return text(x, p) != "" && text(x, p) == text(y, p) && !k.apart(x, y)
 		})
 	}
+	nameless := func(v reflect.Value) bool { return first(v, k.places) == "" && first(v, k.serials) == "" }
+	pass(func(x, y reflect.Value) bool { return nameless(x) && nameless(y) && k.describe(x) == k.describe(y) })
 	return pairs
 }
 

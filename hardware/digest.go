@@ -70,7 +70,9 @@ func (inv *Inventory) sort() {
 	slices.SortStableFunc(inv.NICs, func(a, b NIC) int {
 		return cmp.Or(cmp.Compare(a.BDF, b.BDF), cmp.Compare(a.MAC, b.MAC), natural(a.Name, b.Name))
 	})
-	slices.SortStableFunc(inv.PCI, func(a, b PCIDevice) int { return cmp.Compare(a.BDF, b.BDF) })
+	slices.SortStableFunc(inv.PCI, func(a, b PCIDevice) int {
+		return cmp.Or(cmp.Compare(a.BDF, b.BDF), natural(a.Slot, b.Slot), natural(a.Device, b.Device), cmp.Compare(a.DeviceID, b.DeviceID), cmp.Compare(a.VPD.Serial, b.VPD.Serial))
+	})
 	slices.SortStableFunc(inv.NUMANodes, func(a, b NUMANode) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortStableFunc(inv.GPUs, func(a, b GPU) int {
 		return cmp.Or(cmp.Compare(a.BDF, b.BDF), natural(a.Slot, b.Slot), natural(a.Name, b.Name), cmp.Compare(a.Serial, b.Serial))

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// SlowLinks are findings for the links of drives and of the PCI functions that
-// carry them or the network, where they run below what the part can do. Those
-// of graphics processors slow down by themselves to save power, and say
-// nothing.
+// SlowLinks are findings for links that run below what the part can do: those
+// of drives, and of storage and network cards that sit in a slot. What is
+// soldered to a board is wired as narrow as its maker wanted, and the links of
+// graphics processors slow down by themselves to save power.
 func (inv Inventory) SlowLinks(source string) []Finding {
 	var out []Finding
 	add := func(sev Severity, part, evidence, hint string) {
@@ -23,7 +23,7 @@ func (inv Inventory) SlowLinks(source string) []Finding {
 	done := map[string]bool{}
 	for _, p := range inv.PCI {
 		device, _, _ := strings.Cut(string(p.BDF), ".")
-		carries := strings.HasPrefix(p.Class, "01") || strings.HasPrefix(p.Class, "02")
+		carries := strings.HasPrefix(p.Class, "0108") || inSlot(p.Slot) && (strings.HasPrefix(p.Class, "01") || strings.HasPrefix(p.Class, "02"))
 		if l := p.Link; carries && !done[device] && l.SpeedGTs > 0 && l.Width > 0 {
 			done[device] = device != ""
 			part := strings.TrimSpace("pci " + firstOf(string(p.BDF), p.Slot) + " " + p.Device)
@@ -36,6 +36,11 @@ func (inv Inventory) SlowLinks(source string) []Finding {
 		}
 	}
 	return out
+}
+
+func inSlot(slot string) bool {
+	s := strings.ToLower(slot)
+	return s != "" && !strings.Contains(s, "onboard") && !strings.Contains(s, "embedded") && !strings.Contains(s, "lom")
 }
 
 func gbps(mbps int) string { return fmt.Sprintf("%g Gb/s", float64(mbps)/1000) }

@@ -18,7 +18,7 @@ type assembly struct {
 	inv      hardware.Inventory
 	readings hardware.Readings
 	drives   map[string]string // by key: how a volume names it
-	slots    map[string]string // by a PCIe device's key: the label of its slot
+	serials  map[string]bool   // of drives
 	gpuPaths map[string]bool   // PCIe devices and functions that a processor stands for
 }
 
@@ -30,7 +30,7 @@ func (t *tree) assemble(system string) []hardware.View {
 		if system != "" && !strings.EqualFold(sc.system.str("Id"), system) && !strings.EqualFold(leaf(sc.system.id()), system) {
 			continue
 		}
-		a := &assembly{tree: t, scope: sc, drives: map[string]string{}, slots: map[string]string{}, gpuPaths: map[string]bool{}}
+		a := &assembly{tree: t, scope: sc, drives: map[string]string{}, serials: map[string]bool{}, gpuPaths: map[string]bool{}}
 		a.inv.Findings = slices.Clone(findings)
 		a.record()
 		out = append(out, hardware.View{Inventory: a.inv, Readings: a.readings})
@@ -233,7 +233,6 @@ func (a *assembly) pci() {
 		if d.absent() {
 			continue
 		}
-		a.slots[key(d.id())] = place(d)
 		functions := a.functions(d)
 		if len(functions) == 0 {
 			functions = []node{nil}

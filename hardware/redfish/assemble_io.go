@@ -54,9 +54,10 @@ func (a *assembly) drive(n node) {
 	}
 	serial := hardware.CleanSerial(d.Serial)
 	a.drives[key(n.id())] = first(serial, d.Slot)
-	if serial != "" && slices.ContainsFunc(a.inv.Drives, func(o hardware.Drive) bool { return o.Serial == d.Serial && o.SizeBytes == d.SizeBytes }) {
+	if a.serials[serial] {
 		return // a second way to the same drive
 	}
+	a.serials[serial] = serial != ""
 	a.inv.Drives = append(a.inv.Drives, d)
 	a.unhealthy("drive "+first(d.Slot, d.Serial), n)
 	if r, ok := driveReading(n, d); ok {
@@ -81,25 +82,29 @@ func (a *assembly) volume(n node, drivesAt string) {
 func (a *assembly) smartStorage() {
 	for _, at := range []string{"Oem/Hpe/Links/SmartStorage", "Oem/Hp/Links/SmartStorage", "Oem/Hp/links/SmartStorage"} {
 		for _, smart := range a.system.targets(at) {
-			for _, links := range []string{"Links/", "links/"} {
-				for _, c := range a.members(a.at(smart.id()), links+"ArrayControllers") {
-					a.arrayController(c, links)
-				}
+			for _, c := range a.either(a.at(smart.id()), "ArrayControllers") {
+				a.arrayController(c)
 			}
 		}
 	}
 }
 
-func (a *assembly) arrayController(c node, links string) {
+// either are the members of a link as HPE writes it, before and since
+// Redfish.
+func (a *assembly) either(n node, at string) []node {
+	return append(a.members(n, "Links/"+at), a.members(n, "links/"+at)...)
+}
+
+func (a *assembly) arrayController(c node) {
 	if f, ok := controllerFacts(c); ok {
 		f.Name = first(f.Model, f.Name)
 		a.inv.StorageControllers = append(a.inv.StorageControllers, f)
 	}
-	for _, d := range a.members(c, links+"PhysicalDrives") {
+	for _, d := range a.either(c, "PhysicalDrives") {
 		a.drive(d)
 	}
-	for _, v := range a.members(c, links+"LogicalDrives") {
-		a.volume(v, links+"DataDrives")
+	for _, v := range a.either(c, "LogicalDrives") {
+		a.volume(v, "Links/DataDrives")
 	}
 }
 

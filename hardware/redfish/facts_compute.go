@@ -1,8 +1,11 @@
 package redfish
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,17 +14,18 @@ import (
 
 // place is where a part sits, as the vendor labels it.
 func place(n node) string {
-	for _, l := range append([]node{n.obj("Location"), n.obj("PhysicalLocation")}, n.list("Location")...) {
+	locations := append([]node{n.obj("PhysicalLocation"), n.obj("Slot", "Location")}, n.list("Location")...)
+	for _, o := range oems(n) {
+		locations = append(locations, o.obj("Location"))
+	}
+	for _, l := range locations {
 		if s := first(l.str("PartLocation", "ServiceLabel"), l.str("Info")); s != "" {
 			return s
 		}
 	}
-	for _, oem := range n.obj("Oem") {
-		if m, ok := oem.(map[string]any); ok {
-			l := node(m).obj("Location")
-			if s := first(l.str("PartLocation", "ServiceLabel"), l.str("Info"), node(m).str("DeviceLocator"), node(m).str("Slot")); s != "" {
-				return s
-			}
+	for _, l := range locations {
+		if p := l.obj("PartLocation"); p.str("LocationOrdinalValue") != "" && p.str("LocationType") != "" {
+			return p.str("LocationType") + " " + p.str("LocationOrdinalValue")
 		}
 	}
 	return ""
@@ -201,12 +205,11 @@ func gpuFacts(n node, kind string) hardware.GPU {
 // no functions, and some functions say all.
 func pciFacts(device, fn node) hardware.PCIDevice {
 	p := hardware.PCIDevice{
-		BDF: bdfOf(device, fn), VendorID: id16(fn.str("VendorId"), fn.str("VendorID")), DeviceID: id16(fn.str("DeviceId"), fn.str("DeviceID")),
-		SubsystemVendorID: id16(fn.str("SubsystemVendorId"), fn.str("SubsystemVendorID")),
-		SubsystemID:       id16(fn.str("SubsystemId"), fn.str("SubsystemDeviceID")), Revision: hexDigits(fn.str("RevisionId"), 2),
-		Class: hexDigits(fn.str("ClassCode"), 6), ClassName: fn.str("DeviceClass"), Vendor: device.str("Manufacturer"),
+		BDF: bdfOf(device, fn), VendorID: id16(fn, "VendorId", "VendorID"), DeviceID: id16(fn, "DeviceId", "DeviceID"),
+		SubsystemVendorID: id16(fn, "SubsystemVendorId", "SubsystemVendorID"), SubsystemID: id16(fn, "SubsystemId", "SubsystemDeviceID"),
+		Revision: hexDigits(fn.str("RevisionId"), 2), Class: classOf(fn), ClassName: fn.str("DeviceClass"), Vendor: device.str("Manufacturer"),
 		Device: first(device.str("Model"), device.str("Name"), fn.str("Name")), Sources: from,
-		Slot: first(place(device), device.str("Slot", "Location", "PartLocation", "ServiceLabel"), fn.str("DeviceLocation")),
+		Slot: first(place(device), fn.str("DeviceLocation")),
 	}
 	i := device.obj("PCIeInterface")
 	p.Link = hardware.PCIeLink{SpeedGTs: generations[i.str("PCIeType")], Width: lanes(i, "LanesInUse"),
@@ -224,14 +227,27 @@ func lanes(n node, property string) int {
 	return 0 // 255 and the like say that it is not known
 }
 
-// id16 are four digits, of the first that is a number.
-func id16(texts ...string) string {
-	for _, s := range texts {
-		if d := hexDigits(s, 4); d != "" && d != "ffff" {
+// id16 are four digits, of the first property that is a number. In DSP0268 it
+// is a text in hexadecimal; HPE has a number.
+func id16(n node, properties ...string) string {
+	for _, p := range properties {
+		d := hexDigits(n.str(p), 4)
+		if _, plain := n[p].(json.Number); plain && n.count(p) < 1<<16 {
+			d = fmt.Sprintf("%04x", n.count(p))
+		}
+		if d != "" && d != "ffff" {
 			return d
 		}
 	}
 	return ""
+}
+
+// classOf are the six digits of the class code; HPE has its bytes one by one.
+func classOf(n node) string {
+	if _, plain := n["ClassCode"].(json.Number); plain {
+		return fmt.Sprintf("%02x%02x00", n.count("ClassCode")&0xff, n.count("SubclassCode")&0xff)
+	}
+	return hexDigits(n.str("ClassCode"), 6)
 }
 
 func hexDigits(s string, n int) string {
@@ -288,11 +304,13 @@ func number(s string) int {
 	return int(v)
 }
 
-// oems are the vendors' own objects of a resource.
+// oems are the vendors' own objects of a resource, in the order of their
+// names.
 func oems(n node) []node {
 	var out []node
-	for _, v := range n.obj("Oem") {
-		if m, ok := v.(map[string]any); ok {
+	all := n.obj("Oem")
+	for _, k := range slices.Sorted(maps.Keys(all)) {
+		if m := all.obj(k); m != nil {
 			out = append(out, m)
 		}
 	}

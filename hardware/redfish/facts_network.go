@@ -29,8 +29,8 @@ func adapterFacts(n node) hardware.Adapter {
 func adapterName(n node) string {
 	maker, model := hardware.Clean(n.str("Manufacturer")), hardware.Clean(n.str("Model"))
 	switch {
-	case model != "" && strings.HasPrefix(strings.ToLower(model), strings.ToLower(maker)):
-		return model
+	case model != "" && maker != "" && strings.Contains(strings.ToLower(model), strings.ToLower(strings.Fields(maker)[0])):
+		return model // it says its maker itself
 	case model != "":
 		return strings.TrimSpace(maker + " " + model)
 	}
@@ -43,7 +43,7 @@ func adapterName(n node) string {
 	return maker
 }
 
-var genericName = regexp.MustCompile(`(?i)^(network ?adapter( view)?|adapter|nic|network ?card|ethernet ?adapter)( ?[0-9]+)?$`)
+var genericName = regexp.MustCompile(`(?i)^(network ?adapter( view)?|adapter|nic|network ?card|ethernet ?adapter|((system|host|computer system) )?ethernet ?interface)( ?[0-9]+)?$`)
 
 // portFacts takes a port of an adapter (NetworkPort, and Port since 2020).
 func portFacts(n node) hardware.NIC {
@@ -108,7 +108,11 @@ func ethernetFacts(n node) (hardware.NIC, bool) {
 	if mac == "" || n.absent() || n.str("EthernetInterfaceType") == "Virtual" || n.flag("VLAN", "VLANEnable") == hardware.Enabled && n.link("Links", "ParentInterface") != "" {
 		return hardware.NIC{}, false
 	}
-	nic := hardware.NIC{MAC: mac, Slot: first(n.str("Name"), n.str("Id")), LinkMbps: small32(n.small("SpeedMbps")), Sources: from}
+	slot := n.str("Name")
+	if genericName.MatchString(hardware.Clean(slot)) {
+		slot = ""
+	}
+	nic := hardware.NIC{MAC: mac, Slot: first(slot, n.str("Id")), LinkMbps: small32(n.small("SpeedMbps")), Sources: from}
 	if n.link("Links", "HostInterface") != "" {
 		nic.Bus = "usb"
 	}

@@ -57,7 +57,7 @@ func driveBytes(n node) uint64 {
 	if b := n.count("CapacityBytes"); b > 0 {
 		return b
 	}
-	if b, c := n.count("BlockSizeBytes"), n.count("CapacityLogicalBlocks"); b > 0 && b < 1<<20 && c < 1<<43 {
+	if b, c := n.count("BlockSizeBytes"), n.count("CapacityLogicalBlocks"); b > 0 && b < 1<<20 && c > 0 && c < 1<<43 {
 		return b * c
 	}
 	if b := n.bytes(mib, "CapacityMiB"); b > 0 {

@@ -19,7 +19,7 @@ var from = hardware.Sources{Source}
 func systemFacts(n node) hardware.System {
 	return hardware.System{
 		Manufacturer: n.str("Manufacturer"), Model: n.str("Model"), Serial: n.str("SerialNumber"), UUID: hardware.ParseUUID(n.str("UUID")),
-		SKU: n.str("SKU"), Family: n.str("SubModel"), AssetTag: n.str("AssetTag"), Sources: from,
+		SKU: hardware.CleanSerial(n.str("SKU")), Family: n.str("SubModel"), AssetTag: n.str("AssetTag"), Sources: from,
 	}
 }
 

@@ -2,6 +2,7 @@ package redfish
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -76,6 +77,7 @@ func (s *session) gather() *tree {
 		g.old = s.options.Cache.Load(scope)
 	}
 	g.leading.Store(1)
+	g.meet()
 	g.follow(s.root, kindRoot, 0)
 	g.led()
 	g.wg.Wait()
@@ -86,6 +88,33 @@ func (s *session) gather() *tree {
 		s.cacheErr = s.options.Cache.Save(scope, g.kept)
 	}
 	return &g.tree
+}
+
+// meet reads the first manager before anything else where the quirks of its
+// vendor depend on what it is.
+func (g *gatherer) meet() {
+	if !undecided(g.root) {
+		return
+	}
+	managers := g.readNow(g.root.link("Managers"), kindManager|collectionOf)
+	for _, m := range managers.list("Members") {
+		if n := g.readNow(m.id(), kindManager); n != nil {
+			g.learn(n)
+			return
+		}
+	}
+}
+
+// readNow reads a resource whose links are followed when it is visited.
+func (g *gatherer) readNow(path string, k kind) node {
+	if path == "" {
+		return nil
+	}
+	n, listed, err := g.load(path, k)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.tree.res[key(path)] = &resource{path: path, node: n, listed: listed, err: err, loaded: true, unread: err != nil && g.ctx.Err() != nil, kinds: map[kind]bool{}}
+	return n
 }
 
 // visit reads a resource, unless that was done, and follows the links that
@@ -307,7 +336,11 @@ func (g *gatherer) ask(path string) (node, error) {
 	return prune(n, nil)
 }
 
+// keep remembers an answer that was one whole JSON value.
 func (g *gatherer) keep(path string, a Answer) {
+	if !json.Valid(a.Body) {
+		return
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.kept[path] = a

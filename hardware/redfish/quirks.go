@@ -2,6 +2,7 @@ package redfish
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -60,6 +61,15 @@ func quirksOf(root, manager node) quirks {
 		q.expand = ""
 	}
 	return q
+}
+
+// undecided reports whether rows of the table hang on what the root does not
+// say: a model, or a version.
+func undecided(root node) bool {
+	name := nameOf(root, nil)
+	return slices.ContainsFunc(quirkTable, func(r quirkRow) bool {
+		return r.vendor == name.vendor && (r.model != "" && strings.TrimSpace(name.model) == "" || (r.from != "" || r.before != "") && name.firmware == "")
+	})
 }
 
 // of reports whether a row is about this BMC. A row with versions needs one.

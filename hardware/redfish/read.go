@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/ingot-metal/ingot/hardware"
@@ -94,7 +96,7 @@ func (t *tree) findings() []hardware.Finding {
 			out = append(out, findingOf(r))
 		case r.listed > 0:
 			n := len(r.node.list("Members"))
-			out = append(out, hardware.Finding{Code: hardware.CodeSourceMalformed, Severity: hardware.Info, Part: leaf(r.path), Source: Source,
+			out = append(out, hardware.Finding{Code: hardware.CodeSourceMalformed, Severity: hardware.Info, Part: tail(r.path), Source: Source,
 				Evidence: fmt.Sprintf("%s: says %d members and lists %d", r.path, r.node.small("Members@odata.count"), n),
 				Hint:     "count the parts; a firmware update of the BMC may mend it"})
 		}
@@ -123,10 +125,20 @@ func (t *tree) endFinding(unread []string) hardware.Finding {
 	return f
 }
 
+// tail is the end of a path that a person knows a part by: Drives/9.
+func tail(path string) string {
+	parts := strings.Split(strings.Trim(path, "/"), "/")
+	return strings.Join(parts[max(0, len(parts)-2):], "/")
+}
+
 func findingOf(r *resource) hardware.Finding {
-	f := hardware.Finding{Code: hardware.CodeSourceMalformed, Severity: hardware.Info, Part: leaf(r.path), Evidence: r.err.Error(), Source: Source,
+	f := hardware.Finding{Code: hardware.CodeSourceMalformed, Severity: hardware.Info, Part: tail(r.path), Evidence: r.err.Error(), Source: Source,
 		Hint: "a firmware update of the BMC may mend it"}
-	switch status := statusOf(r.err); {
+	status := statusOf(r.err)
+	if status > 0 { // the error's text is the BMC's whole answer
+		f.Evidence = fmt.Sprintf("read %s: %d %s", r.path, status, http.StatusText(status))
+	}
+	switch {
 	case status == 404:
 		f.Code = hardware.CodeResourceMissing
 	case status == 403 || errors.Is(r.err, ErrDenied):

@@ -33,17 +33,21 @@ type fakeBMC struct {
 	requests  int
 	resets    []string
 
-	fault       map[string]http.HandlerFunc // by path
-	deny        int                         // after so many requests all are 401
-	noSessions  bool
-	forget      bool // says yes to a boot override and forgets it
-	needMatch   bool // 412 without If-Match
-	refuseMatch bool // 412 with If-Match
+	fault          map[string]http.HandlerFunc                        // by path
+	conditional    func(http.ResponseWriter, *http.Request, any) bool // answers a GET, or says false
+	refusesQueries int
+	gets           map[string]int // GETs by path and query
+	expands        bool           // knows $expand
+	deny           int            // after so many requests all are 401
+	noSessions     bool
+	forget         bool // says yes to a boot override and forgets it
+	needMatch      bool // 412 without If-Match
+	refuseMatch    bool // 412 with If-Match
 }
 
 func serve(t testing.TB, resources map[string]any) *fakeBMC {
 	t.Helper()
-	b := &fakeBMC{resources: map[string]any{}, fault: map[string]http.HandlerFunc{}}
+	b := &fakeBMC{resources: map[string]any{}, fault: map[string]http.HandlerFunc{}, gets: map[string]int{}}
 	for p, r := range resources {
 		b.resources[key(p)] = r
 	}
@@ -67,11 +71,17 @@ func (b *fakeBMC) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.requests++
+	if r.Method == http.MethodGet {
+		b.gets[key(r.URL.RequestURI())]++
+	}
 	if f := b.fault[key(r.URL.Path)]; f != nil {
 		f(w, r)
 		return
 	}
 	path := key(r.URL.Path)
+	if page := key(r.URL.RequestURI()); b.resources[page] != nil {
+		path = page // of a collection
+	}
 	switch {
 	case path == key(sessionsPath) && r.Method == http.MethodPost:
 		b.login(w, r)
@@ -86,11 +96,27 @@ func (b *fakeBMC) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"error":{"code":"Base.1.0.ResourceMissingAtURI","message":"not here"}}`)
 	case r.Method == http.MethodPatch:
 		b.patch(w, r, path)
+	case r.Method == http.MethodGet && b.refusesQueries > 0 && r.URL.RawQuery != "":
+		w.WriteHeader(b.refusesQueries)
+	case r.Method == http.MethodGet && b.conditional != nil && b.conditional(w, r, b.resources[path]):
+	case r.Method == http.MethodGet && b.expands && strings.Contains(r.URL.RawQuery, "expand"):
+		reply(w, b.expanded(b.resources[path].(map[string]any)))
 	case r.Method == http.MethodGet:
 		reply(w, b.resources[path])
 	default:
 		w.WriteHeader(http.StatusMethodNotAllowed)
 	}
+}
+
+// expanded is a collection with its members in it.
+func (b *fakeBMC) expanded(collection map[string]any) map[string]any {
+	out := maps.Clone(collection)
+	var members []any
+	for _, m := range node(collection).list("Members") {
+		members = append(members, b.resources[key(m.id())])
+	}
+	out["Members"] = members
+	return out
 }
 
 func (b *fakeBMC) may(r *http.Request) bool {

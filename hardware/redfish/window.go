@@ -29,11 +29,11 @@ type window struct {
 	limit    int
 	most     int
 	inFlight int
-	full     bool // the limit was reached since the last look
-	slow     bool // never grew too far yet: grow by doubling
+	full     bool                     // the limit was reached since the last look
+	slow     bool                     // never grew too far yet: grow by doubling
 	alone    map[string]time.Duration // by collection: the fastest answer
 	longer   []float64                // the last answers' times, as multiples of that
-	closed   time.Time // until then nothing is sent
+	closed   time.Time                // until then nothing is sent
 	branches []chan struct{}
 	leaves   []chan struct{}
 }
