@@ -21,9 +21,10 @@ import (
 const (
 	maxMembers   = 1024 // of one collection
 	maxPages     = 64   // of one collection
-	maxDepth     = 12   // links from the root
-	maxTries     = 5    // of one resource that is refused
-	maxSilence   = 6    // requests in a row without an answer
+	maxChassis   = 256
+	maxDepth     = 12 // links from the root
+	maxTries     = 5  // of one resource that is refused
+	maxSilence   = 6  // requests in a row without an answer
 	maxPause     = 30 * time.Second
 	firstPause   = 500 * time.Millisecond
 	maxResources = maxRequests

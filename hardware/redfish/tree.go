@@ -55,14 +55,14 @@ func (t *tree) allChassis() []node {
 		all = append(all, t.members(s, "Links/Chassis")...)
 	}
 	all = unique(all)
-	for i := 0; i < len(all) && len(all) < maxMembers; i++ {
+	for i := 0; i < len(all) && len(all) < maxChassis; i++ {
 		more := append(t.members(all[i], "Links/Contains"), t.members(all[i], "Links/ContainedBy")...)
 		if len(more) > 0 {
 			all = unique(append(all, more...))
 		}
 	}
-	t.boxes = all
-	return all
+	t.boxes = all[:min(len(all), maxChassis)]
+	return t.boxes
 }
 
 // ofChassis are the members of one collection of every chassis.
