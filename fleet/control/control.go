@@ -123,7 +123,7 @@ func (c *Control) start() error {
 	if c.grants, err = newGranter(c.ctx, js, c); err != nil {
 		return err
 	}
-	c.pub = newPublisher(js)
+	c.pub = newPublisher(js, c.cfg.Reconciler.Seed())
 	c.status.changed = c.statusChanged
 	c.status.malformed = c.malformed
 	if err := c.status.load(c.ctx); err != nil {

@@ -186,8 +186,10 @@ func (c *Control) enrollAgent(ctx context.Context, req fleet.EnrollRequest, now 
 	if err != nil {
 		return fleet.EnrollReply{}, err
 	}
-	if !renewed {
-		c.announce(ctx, id, ss, req, now)
+	if !renewed || !c.announced(id, ss) {
+		if err := c.announce(ctx, id, ss, req, now); err != nil {
+			return fleet.EnrollReply{}, err
+		}
 	}
 	return fleet.EnrollReply{State: fleet.EnrollAccepted, Node: id, Attempt: attempt.Attempt}, nil
 }
@@ -278,15 +280,23 @@ func (c *Control) bind(ctx context.Context, id fleet.NodeID, ss fleet.Session, m
 	return renewed, nil
 }
 
-func (c *Control) announce(ctx context.Context, id fleet.NodeID, ss fleet.Session, req fleet.EnrollRequest, now time.Time) {
+// announced says whether the status has taken the word that a session began.
+// Where it has not, control was ended between the session and the word, or the
+// word is on its way.
+func (c *Control) announced(id fleet.NodeID, ss fleet.Session) bool {
+	st, ok := c.status.of(id)
+	return ok && (st.BootID == ss.BootID || st.Attempt > ss.Attempt)
+}
+
+// announce says that a session began. Without that word the status does not
+// know the boot, and nothing would be granted to it: who asks is answered only
+// when the word is stored.
+func (c *Control) announce(ctx context.Context, id fleet.NodeID, ss fleet.Session, req fleet.EnrollRequest, now time.Time) error {
 	n, _ := c.reg.node(id)
-	err := c.pub.publish(ctx, id, ss.Attempt, fleet.SourceControl, fleet.KindEnrolled, now, fleet.EnrolledData{
+	return c.pub.publishOnce(ctx, ss.Key+"/"+ss.BootID, id, ss.Attempt, fleet.SourceControl, fleet.KindEnrolled, now, fleet.EnrolledData{
 		Role: string(req.Role), Level: "unverified", Policy: string(c.cfg.Policy), Summary: firstOf(req.Summary, n.Summary), Address: req.Address,
 		BootID: req.BootID, Serial: n.Serial, UUID: n.UUID, MACs: n.MACs, SeenAs: n.SeenAs,
 	})
-	if err != nil {
-		c.log.Error("enrol", "err", err)
-	}
 }
 
 // enrollResident takes a resident for its agent's node, by the token that the
@@ -310,6 +320,9 @@ func (c *Control) enrollResident(ctx context.Context, req fleet.EnrollRequest, n
 		if errors.Is(err, errBarred) {
 			return c.denied(id), nil
 		}
+		if err == nil && !c.announced(id, s) {
+			err = c.contact(ctx, id, s, req, now)
+		}
 		return fleet.EnrollReply{State: fleet.EnrollAccepted, Node: id, Attempt: s.Attempt}, err
 	}
 	t, agent, why := c.checkToken(*req.Token, req.Key, now)
@@ -329,11 +342,18 @@ func (c *Control) enrollResident(ctx context.Context, req fleet.EnrollRequest, n
 	case taken:
 		return rejected(fleet.ReasonTokenUsed, "the agent's session has ended"), nil
 	}
-	if err := c.att.resident(ctx, t.Node, agent.Attempt); err != nil {
-		c.log.Error("enrol", "err", err)
+	if err := c.contact(ctx, t.Node, ss, req, now); err != nil {
+		return fleet.EnrollReply{}, err
 	}
-	c.announce(ctx, t.Node, ss, req, now)
 	return fleet.EnrollReply{State: fleet.EnrollAccepted, Node: t.Node, Attempt: agent.Attempt}, nil
+}
+
+// contact writes down that a stack's resident is in.
+func (c *Control) contact(ctx context.Context, id fleet.NodeID, ss fleet.Session, req fleet.EnrollRequest, now time.Time) error {
+	if err := c.att.resident(ctx, id, ss.Attempt); err != nil {
+		return err
+	}
+	return c.announce(ctx, id, ss, req, now)
 }
 
 // bindResident is bind that holds only while the agent's session stands: of

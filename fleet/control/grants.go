@@ -232,7 +232,7 @@ func (g *granter) grant(ctx context.Context, n fleet.NodeID, st fleet.Status) er
 		g.c.finding(ctx, n, fleet.ReasonRuleFull, fmt.Sprintf("rule %s holds its %d servers", rule.rule.ID, rule.rule.Count))
 		return nil
 	}
-	return g.give(ctx, n, node, node.Sessions[i], rule, stack, params, now)
+	return g.give(ctx, n, st, node, node.Sessions[i], rule, stack, params, now)
 }
 
 // full says whether other servers hold as many grants of the rule as it allows.
@@ -257,7 +257,9 @@ func (g *granter) full(ctx context.Context, n fleet.NodeID, rule ruleHeld) (bool
 	return others >= rule.rule.Count, nil
 }
 
-func (g *granter) give(ctx context.Context, n fleet.NodeID, node fleet.Node, ss fleet.Session, rule ruleHeld, stack stackHeld, params map[string]string, now time.Time) error {
+// give writes a grant and says so, once. Where the grant is there and the status
+// has not taken that word, control was ended in between, and it is said again.
+func (g *granter) give(ctx context.Context, n fleet.NodeID, st fleet.Status, node fleet.Node, ss fleet.Session, rule ruleHeld, stack stackHeld, params map[string]string, now time.Time) error {
 	pd, err := images.ParamsDigest(params)
 	if err != nil {
 		return err
@@ -283,18 +285,19 @@ func (g *granter) give(ctx context.Context, n fleet.NodeID, node fleet.Node, ss 
 		Delegations: g.c.delegations(slices.Concat(rule.entry.Delegations, stack.entry.Delegations)),
 	}
 	written := false
-	if _, _, err = g.table.update(ctx, string(n), func(b *images.GrantBundle, there bool) error {
+	held, _, err := g.table.update(ctx, string(n), func(b *images.GrantBundle, there bool) error {
 		if there && sameGrant(b.Grant.Payload, grant) {
 			written = false
 			return errUnchanged
 		}
 		*b, written = bundle, true
 		return nil
-	}); err != nil || !written {
+	})
+	if err != nil || !written && st.StackDigest == string(stack.digest) {
 		return err
 	}
-	g.c.log.Info("granted", "node", n, "rule", rule.rule.ID, "stack", stack.manifest.Ref())
-	return g.c.pub.publish(ctx, n, ss.Attempt, fleet.SourceControl, fleet.KindGranted, now,
+	g.c.log.Info("granted", "node", n, "rule", rule.rule.ID, "stack", stack.manifest.Ref(), "written", written)
+	return g.c.pub.publishOnce(ctx, string(images.DigestOf(held.Grant.Payload)), n, ss.Attempt, fleet.SourceControl, fleet.KindGranted, now,
 		fleet.AssignedData{Rule: rule.rule.ID, Stack: stack.manifest.Ref(), Digest: string(stack.digest)})
 }
 
