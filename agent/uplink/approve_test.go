@@ -380,6 +380,7 @@ func TestRevokeResident(t *testing.T) {
 	}
 	n := k.comes(t, wakeLimit).Node
 	r := h.jump(k.Uplink, h.stack(), "boot-one-stack")
+	h.phase(n, fleet.PhaseStarting) // a heartbeat that overtakes that word is taken for an earlier boot's
 	h.beat(r, fleet.LayerUp)
 	h.phase(n, fleet.PhaseRunning)
 	if _, err := c.Revoke(t.Context(), find(t, c, string(n)), ""); err != nil {
