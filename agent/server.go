@@ -202,7 +202,9 @@ func (s *server) awaitGrant(ctx context.Context) error {
 				return nil
 			}
 		}
+		again := grantPoll
 		if err != nil {
+			again = grantRetry
 			s.say("grant: waiting: %v", err)
 		} else if !said {
 			said = true
@@ -215,14 +217,19 @@ func (s *server) awaitGrant(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.up.Granted():
-		case <-time.After(grantPoll):
+		case <-time.After(again):
 			// The hint may have been lost with a connection.
 		}
 	}
 }
 
-// grantPoll is how often the grant is asked for without a hint.
-const grantPoll = 30 * time.Second
+const (
+	// grantPoll is how often the grant is asked for without a hint.
+	grantPoll = 30 * time.Second
+	// grantRetry is how soon it is asked for again when the asking came to
+	// nothing: the hint that led to it does not come twice.
+	grantRetry = 3 * time.Second
+)
 
 // fresh passes over what an earlier boot of this node left in the bucket. What
 // cannot be read is let through: verification says what is wrong with it.
