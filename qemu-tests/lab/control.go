@@ -18,7 +18,7 @@ import (
 // namespace, for processes of the same user. A request is one line of JSON,
 // and so is the answer; after the answer to "console" the log follows.
 type request struct {
-	Do     string `json:"do"` // status, context, console, pcap, cut, bus, down
+	Do     string `json:"do"` // status, context, console, pcap, cut, bus, serve, mains, down
 	Server string `json:"server,omitempty"`
 	Cut    bool   `json:"cut,omitempty"`
 }

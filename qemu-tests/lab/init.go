@@ -65,6 +65,7 @@ type room struct {
 	servers    []*server
 	bmcs       []*bmc.BMC
 	account    bmc.Credentials
+	serveMu    sync.Mutex
 	serve      *child // nil without `ingot serve`
 	busMu      sync.Mutex
 	busServers map[string]*child // of a bus that runs apart
@@ -117,8 +118,8 @@ func (r *room) live(ctx context.Context, lifeline io.Writer) error {
 		r.log.Info("up", "lab", r.setup.Options.Name)
 		<-ctx.Done()
 	}
-	if r.serve != nil {
-		r.serve.stop()
+	if serve := r.served(); serve != nil {
+		serve.stop()
 	}
 	r.stopBus()
 	for _, s := range r.servers {

@@ -146,6 +146,10 @@ func (r *room) do(ctx context.Context, conn net.Conn, req request) (keep bool) {
 		r.showFrames(ctx, conn, req.Server)
 	case "bus":
 		r.reply(conn, r.switchBus(req.Server, req.Cut))
+	case "serve":
+		r.reply(conn, r.switchServe(ctx, req.Cut))
+	case "mains":
+		r.reply(conn, r.switchMains(ctx, req.Server, req.Cut))
 	case "down":
 		r.reply(conn, &answer{})
 		r.log.Info("down")
@@ -204,8 +208,8 @@ func (r *room) status() *LabStatus {
 		}
 		st.Servers = append(st.Servers, one)
 	}
-	if r.serve != nil {
-		st.Serve = r.serve.status()
+	if serve := r.served(); serve != nil {
+		st.Serve = serve.status()
 		st.Serve.HTTP, st.Serve.NATS = "http://"+r.address("http"), "tls://"+r.address("nats")
 	}
 	return st
@@ -213,7 +217,7 @@ func (r *room) status() *LabStatus {
 
 func (r *room) context() *answer {
 	c := &LabContext{BMCUser: r.account.User, BMCPassword: string(r.account.Password)}
-	if r.serve == nil {
+	if r.served() == nil {
 		return &answer{Context: c}
 	}
 	c.HTTP, c.NATS = "http://"+r.address("http"), "tls://"+r.address("nats")

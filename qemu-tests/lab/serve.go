@@ -34,7 +34,11 @@ func (r *room) startServe(ctx context.Context) error {
 		return nil
 	}
 	c := &child{log: r.logPath(serveLogName), exited: make(chan struct{})}
-	out, err := os.OpenFile(c.log, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	how := os.O_CREATE | os.O_APPEND | os.O_WRONLY
+	if r.served() == nil {
+		how |= os.O_TRUNC
+	}
+	out, err := os.OpenFile(c.log, how, 0o644)
 	if err != nil {
 		return fmt.Errorf("open the log of ingot serve: %w", err)
 	}
@@ -46,8 +50,51 @@ func (r *room) startServe(ctx context.Context) error {
 		return fmt.Errorf("start ingot serve: %w", err)
 	}
 	go func() { c.err = c.cmd.Wait(); close(c.exited) }()
+	r.serveMu.Lock()
 	r.serve = c
+	r.serveMu.Unlock()
 	return c.ready(ctx)
+}
+
+// served is `ingot serve` as it was started last; nil where there is none.
+func (r *room) served() *child {
+	r.serveMu.Lock()
+	defer r.serveMu.Unlock()
+	return r.serve
+}
+
+// switchServe kills `ingot serve`, as a power cut does, or starts it again over
+// the data that it left, and waits until it answers.
+func (r *room) switchServe(ctx context.Context, kill bool) *answer {
+	c := r.served()
+	if c == nil {
+		return &answer{Error: "this lab has no ingot serve"}
+	}
+	runs := c.status().Running
+	var err error
+	switch {
+	case kill && runs:
+		err = c.cmd.Process.Kill()
+		<-c.exited
+		// It is written anew once the next one is ready.
+		err = errors.Join(err, os.Remove(ContextFile))
+	case !kill && !runs:
+		err = r.startServe(ctx)
+	}
+	r.log.Info("serve", "killed", kill, "err", err)
+	if err != nil {
+		return &answer{Error: err.Error()}
+	}
+	return &answer{}
+}
+
+// SwitchServe kills a lab's `ingot serve`, or starts it again.
+func SwitchServe(ctx context.Context, name string, kill bool) error {
+	conn, _, _, err := ask(ctx, name, request{Do: "serve", Cut: kill})
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // ready waits until serve listens and has written its context file.

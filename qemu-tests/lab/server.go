@@ -207,6 +207,35 @@ func (s *server) Power(ctx context.Context, action bmc.PowerAction) error {
 	return fmt.Errorf("power action %q is not known", action)
 }
 
+// switchMains takes a server's power away without a word to its BMC's clients,
+// or gives it back: it starts by itself. The BMC, which has a battery here,
+// stays.
+func (r *room) switchMains(ctx context.Context, name string, cut bool) *answer {
+	s := r.server(name)
+	if s == nil {
+		return &answer{Error: fmt.Sprintf("server %q is not in this lab", name)}
+	}
+	action := bmc.PowerOn
+	if cut {
+		action = bmc.PowerOff
+	}
+	err := s.Power(ctx, action)
+	r.log.Info("mains", "server", name, "cut", cut, "err", err)
+	if err != nil {
+		return &answer{Error: err.Error()}
+	}
+	return &answer{}
+}
+
+// SwitchMains takes the power of a server of a lab away, or gives it back.
+func SwitchMains(ctx context.Context, name, server string, cut bool) error {
+	conn, _, _, err := ask(ctx, name, request{Do: "mains", Server: server, Cut: cut})
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
 func (s *server) setCycling(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -23,7 +23,7 @@ of its own; when its process ends, nothing of it is left.`
 
 func (a *app) labCommand() *cobra.Command {
 	return group(&cobra.Command{Use: "lab", Short: "A virtual rack on this machine", Long: labLong},
-		a.labDoctorCommand(), a.labUpCommand(), a.labDownCommand(), a.labStatusCommand(), a.labConsoleCommand(), a.labPcapCommand(), a.labCableCommand("cut", true), a.labCableCommand("mend", false), a.labBusCommand())
+		a.labDoctorCommand(), a.labUpCommand(), a.labDownCommand(), a.labStatusCommand(), a.labConsoleCommand(), a.labPcapCommand(), a.labCableCommand("cut", true), a.labCableCommand("mend", false), a.labBusCommand(), a.labServeCommand(), a.labMainsCommand())
 }
 
 func (a *app) labUpCommand() *cobra.Command {
@@ -292,6 +292,36 @@ func (a *app) labBusCommand() *cobra.Command {
 	}
 	return group(&cobra.Command{Use: "bus", Short: "Kill and start servers of the lab's bus (ingot lab up --bus cluster)"},
 		one("kill", "Kill a server of the bus, as a power cut does", true), one("start", "Start it again", false))
+}
+
+// labServeCommand plays the loss of the machine that ingot serve runs on.
+func (a *app) labServeCommand() *cobra.Command {
+	one := func(verb, short string, kill bool) *cobra.Command {
+		return &cobra.Command{Use: verb, Short: short, Example: "  ingot lab serve " + verb, Args: args(0, ""),
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				ctx, cancel := a.limited(cmd.Context(), patient)
+				defer cancel()
+				return lab.SwitchServe(ctx, a.labName, kill)
+			}}
+	}
+	return group(&cobra.Command{Use: "serve", Short: "Kill and start the lab's ingot serve"},
+		one("kill", "Kill it, as a power cut does: bus, control and boot server are gone", true),
+		one("start", "Start it again over the data that it left", false))
+}
+
+// labMainsCommand plays a power cut.
+func (a *app) labMainsCommand() *cobra.Command {
+	one := func(verb, short string, cut bool) *cobra.Command {
+		return &cobra.Command{Use: verb + " SERVER", Short: short, Example: "  ingot lab mains " + verb + " r1u1", Args: args(1, "one SERVER"),
+			RunE: func(cmd *cobra.Command, given []string) error {
+				ctx, cancel := a.limited(cmd.Context(), quick)
+				defer cancel()
+				return lab.SwitchMains(ctx, a.labName, given[0], cut)
+			}}
+	}
+	return group(&cobra.Command{Use: "mains", Short: "Cut the power of a server, and give it back"},
+		one("cut", "Take the power away in the middle of what it does; nobody is told", true),
+		one("restore", "Give the power back: it starts by itself", false))
 }
 
 func isTerminal(f *os.File) bool {
