@@ -88,6 +88,21 @@ func TestAgentInitWaits(t *testing.T) {
 	g.finish()
 }
 
+// TestAgentInitNoLease boots on a network where the link is up and nobody
+// answers, until somebody does.
+func TestAgentInitNoLease(t *testing.T) {
+	g := bootHost(t, "", "-netdev", "hubport,id=n0,hubid=0", "-device", "e1000e,netdev=n0,mac=52:54:00:00:00:01")
+	g.qmpDo("cont", nil)
+	g.until("WAITING for a DHCP answer on eth0 52:54:00:00:00:01")
+	g.qmpDo("netdev_add", map[string]any{"type": "user", "id": "u0"})
+	g.qmpDo("netdev_add", map[string]any{"type": "hubport", "id": "h0", "hubid": 0, "netdev": "u0"})
+	answered := time.Now()
+	g.until("NETWORK eth0")
+	t.Logf("a server that answers to lease %v", time.Since(answered))
+	g.until("END: <nil>")
+	g.finish()
+}
+
 // TestAgentInitDamaged boots with one file cut short, as a kernel leaves it that
 // runs out of memory: the first process must say so, and not go on with what it has.
 func TestAgentInitDamaged(t *testing.T) {
