@@ -100,6 +100,7 @@ test: lint build image stack ## everything: lint, all tests, the main job
 	$(GO) test -timeout 30m -p 1 ./qemu-tests/...
 	$(MAKE) e2e
 	$(GO) run ./qemu-tests/cmd/e2e --bus cluster --policy approve --no-breaking --out $(BUILD)/e2e-cluster
+	$(GO) run ./qemu-tests/cmd/e2e --bad-luck --out $(BUILD)/e2e-luck
 
 check: lint ## gofmt, vet, staticcheck, house rules, short tests: under two minutes
 	$(GO) test -short ./...

@@ -45,6 +45,8 @@ type Options struct {
 	// Cluster runs the job on a bus of three servers, of which one after the
 	// other is killed while it goes on.
 	Cluster bool
+	// BadLuck runs another job: power, bus and cables fail in every phase.
+	BadLuck bool
 }
 
 // lab names are of this process, so that a lab of a person's goes on beside.
@@ -68,7 +70,11 @@ func Run(ctx context.Context, o Options) (err error) {
 		return errors.Join(err, r.down())
 	}
 	defer func() { err = errors.Join(err, r.down()) }()
-	err = r.test(ctx)
+	if o.BadLuck {
+		err = r.badLuck(ctx)
+	} else {
+		err = r.test(ctx)
+	}
 	r.result.Seconds = time.Since(r.start).Seconds()
 	r.result.OK = err == nil
 	if err != nil {

@@ -23,6 +23,7 @@ func main() {
 	flag.DurationVar(&o.Deadline, "deadline", 15*time.Minute, "how long the whole may take")
 	flag.BoolVar(&o.NoBreaking, "no-breaking", false, "leave out the proofs by breaking")
 	flag.StringVar(&o.Policy, "policy", "open", "open; or approve: an operator lets each server in, and throws one out at the end")
+	flag.BoolVar(&o.BadLuck, "bad-luck", false, "cut power, cables and ingot serve in every phase, instead of the main job")
 	kind := flag.String("bus", "embedded", "embedded, or cluster: three servers that are killed in turn")
 	flag.Parse()
 	o.Cluster = *kind == "cluster"
