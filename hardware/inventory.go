@@ -150,16 +150,24 @@ type Memory struct {
 
 // BMC is the management controller.
 type BMC struct {
-	Manufacturer string   `json:"manufacturer,omitempty"`
-	Model        string   `json:"model,omitempty"`
-	Firmware     string   `json:"firmware,omitempty"`
-	IPMIVersion  string   `json:"ipmi_version,omitempty"`
-	GUID         UUID     `json:"guid,omitempty"`
-	MAC          MAC      `json:"mac,omitempty"`
-	Addresses    []string `json:"addresses,omitempty" clean:"word" most:"16"`
-	Serial       string   `json:"serial,omitempty" clean:"serial"`
-	HostName     string   `json:"host_name,omitempty"`
-	Protocol     string   `json:"redfish_version,omitempty"`
+	Manufacturer string `json:"manufacturer,omitempty"`
+	Model        string `json:"model,omitempty"`
+	Firmware     string `json:"firmware,omitempty"`
+	// FirmwareAux, and what follows up to Functions, are of IPMI's Get Device ID
+	// (IPMI 2.0 20.1).
+	FirmwareAux    string   `json:"firmware_aux,omitempty" clean:"word"` // hexadecimal
+	IPMIVersion    string   `json:"ipmi_version,omitempty"`
+	DeviceID       int      `json:"device_id,omitempty"`
+	DeviceRevision int      `json:"device_revision,omitempty"`
+	ManufacturerID int      `json:"manufacturer_id,omitempty"` // of IANA
+	ProductID      int      `json:"product_id,omitempty"`
+	Functions      []string `json:"functions,omitempty" clean:"word" most:"16"` // sensor, sdr-repository, sel, fru, chassis
+	GUID           UUID     `json:"guid,omitempty"`
+	MAC            MAC      `json:"mac,omitempty"`
+	Addresses      []string `json:"addresses,omitempty" clean:"word" most:"16"`
+	Serial         string   `json:"serial,omitempty" clean:"serial"`
+	HostName       string   `json:"host_name,omitempty"`
+	Protocol       string   `json:"redfish_version,omitempty"`
 	// PowerRestore is what the server does when mains power comes back:
 	// always-on, always-off, previous.
 	PowerRestore string         `json:"power_restore,omitempty"`
@@ -182,6 +190,9 @@ type BMCInterface struct {
 	VLAN      int      `json:"vlan,omitempty"`
 	Enabled   Switch   `json:"enabled,omitempty"`
 	Host      bool     `json:"host,omitempty"` // leads to the server itself, often over USB
+	// AuthTypes are what sessions of IPMI 1.5 may authenticate with: none, md2,
+	// md5, password, oem.
+	AuthTypes []string `json:"auth_types,omitempty" clean:"word" most:"8"`
 }
 
 // BMCAccount is one user of the BMC. Its password is never read.
@@ -191,6 +202,18 @@ type BMCAccount struct {
 	Privilege string `json:"privilege,omitempty"` // administrator, operator, user, callback, none; or the Redfish role
 	Enabled   Switch `json:"enabled,omitempty"`
 	Locked    bool   `json:"locked,omitempty"`
+	// Access is what the account may on each IPMI channel; Privilege is the
+	// highest of these.
+	Access []BMCAccess `json:"access,omitempty" most:"12"`
+}
+
+// BMCAccess is what an account may on one IPMI channel (IPMI 2.0 22.27).
+type BMCAccess struct {
+	Channel      int    `json:"channel"`
+	Privilege    string `json:"privilege,omitempty" clean:"word"`
+	Messaging    Switch `json:"messaging,omitempty"` // it may open sessions
+	LinkAuth     Switch `json:"link_auth,omitempty"`
+	CallbackOnly bool   `json:"callback_only,omitempty"`
 }
 
 // VirtualMedia is a drive that the BMC can show to its server.

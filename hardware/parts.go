@@ -117,6 +117,8 @@ type Watchdog struct {
 	Identity       string  `json:"identity,omitempty"` // iTCO_wdt, IPMI
 	TimeoutSeconds int     `json:"timeout_seconds,omitempty" digest:"-"`
 	Running        Switch  `json:"running,omitempty" digest:"-"`
+	Use            string  `json:"use,omitempty" clean:"word" digest:"-"`    // bios-frb2, bios-post, os-load, sms-os, oem
+	Action         string  `json:"action,omitempty" clean:"word" digest:"-"` // when it expires: none, reset, power-off, power-cycle
 	Sources        Sources `json:"sources,omitempty"`
 }
 
@@ -162,22 +164,25 @@ type ChassisPart struct {
 // FRU is what one FRU device says (IPMI Platform Management FRU Information
 // Storage Definition 1.0).
 type FRU struct {
-	ID                  int     `json:"id"`
-	Name                string  `json:"name,omitempty"` // of its locator record
-	ChassisType         string  `json:"chassis_type,omitempty"`
-	ChassisPart         string  `json:"chassis_part,omitempty" clean:"serial"`
-	ChassisSerial       string  `json:"chassis_serial,omitempty" clean:"serial"`
-	BoardManufacturer   string  `json:"board_manufacturer,omitempty"`
-	BoardProduct        string  `json:"board_product,omitempty"`
-	BoardSerial         string  `json:"board_serial,omitempty" clean:"serial"`
-	BoardPart           string  `json:"board_part,omitempty" clean:"serial"`
-	BoardDate           string  `json:"board_date,omitempty"`
-	ProductManufacturer string  `json:"product_manufacturer,omitempty"`
-	ProductName         string  `json:"product_name,omitempty"`
-	ProductPart         string  `json:"product_part,omitempty" clean:"serial"`
-	ProductVersion      string  `json:"product_version,omitempty"`
-	ProductSerial       string  `json:"product_serial,omitempty" clean:"serial"`
-	AssetTag            string  `json:"asset_tag,omitempty" clean:"serial"`
-	Sources             Sources `json:"sources,omitempty"`
-	Raw                 Raw     `json:"raw,omitempty"`
+	ID                  int    `json:"id"`
+	Name                string `json:"name,omitempty"` // of its locator record
+	ChassisType         string `json:"chassis_type,omitempty"`
+	ChassisPart         string `json:"chassis_part,omitempty" clean:"serial"`
+	ChassisSerial       string `json:"chassis_serial,omitempty" clean:"serial"`
+	BoardManufacturer   string `json:"board_manufacturer,omitempty"`
+	BoardProduct        string `json:"board_product,omitempty"`
+	BoardSerial         string `json:"board_serial,omitempty" clean:"serial"`
+	BoardPart           string `json:"board_part,omitempty" clean:"serial"`
+	BoardDate           string `json:"board_date,omitempty"`
+	ProductManufacturer string `json:"product_manufacturer,omitempty"`
+	ProductName         string `json:"product_name,omitempty"`
+	ProductPart         string `json:"product_part,omitempty" clean:"serial"`
+	ProductVersion      string `json:"product_version,omitempty"`
+	ProductSerial       string `json:"product_serial,omitempty" clean:"serial"`
+	AssetTag            string `json:"asset_tag,omitempty" clean:"serial"`
+	// Other are the custom fields by area and place ("board 1"), and what
+	// further records say ("psu input volts").
+	Other   map[string]string `json:"other,omitempty" most:"64"`
+	Sources Sources           `json:"sources,omitempty"`
+	Raw     Raw               `json:"raw,omitempty"`
 }

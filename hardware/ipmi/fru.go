@@ -2,37 +2,112 @@ package ipmi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
-	"github.com/bougou/go-ipmi/pkg/client"
-	"github.com/bougou/go-ipmi/pkg/types"
 	"github.com/ingot-metal/ingot/hardware"
 )
 
-// An area's length has one byte in units of eight, its offset too.
-const maxFRU = 2 * 255 * 8
+// The commands of FRU devices (34).
+var (
+	cmdFRUArea = command{netFn: netFnStorage, id: 0x10, name: "Get FRU Inventory Area Info"}
+	cmdFRURead = command{netFn: netFnStorage, id: 0x11, name: "Read FRU Data"}
+)
 
-// chunk is what one Read FRU Data asks for; KCS carries 32 bytes everywhere.
-const chunk = 32
+const (
+	maxFRU = 4096 // of one FRU; an area's offset has one byte in units of eight
+	// smallRead is what every BMC gives in one answer, over KCS too.
+	smallRead = 16
+	mostFRUs  = 64
+)
 
-// fru0 reads the FRU of the board that the BMC is on, and its areas on
-// chassis, board and product only: what else is there may be long.
-func fru0(ctx context.Context, c *client.Client, inv *hardware.Inventory) error {
-	data, err := readFRU(ctx, c, 0)
-	if err != nil {
-		return err
+// fru0 reads the FRU of the board that the BMC is on.
+func fru0(ctx context.Context, s *session) error {
+	return s.fru(ctx, locator{bmc: true, entity: entityUnknown})
+}
+
+// frus reads what the locator records name, and FRU 0, which needs none.
+func (s *session) frus(ctx context.Context, with0 bool) error {
+	seen := map[byte]bool{0: !with0}
+	if with0 {
+		l := locator{bmc: true, entity: entityUnknown}
+		for _, r := range s.records {
+			if r.locator != nil && r.locator.bmc && r.locator.fru == 0 {
+				l = *r.locator
+			}
+		}
+		if err := s.fruOr(ctx, l); err != nil {
+			return err
+		}
+		seen[0] = true
 	}
-	f, problems := DecodeFRU(0, data)
-	if len(problems) < 3 { // three areas, all broken, are no FRU
-		f.Sources = hardware.Sources{Source}
-		inv.FRUs = []hardware.FRU{f}
-		fruParts(f, inv)
-	}
-	for _, p := range problems {
-		inv.Findings = append(inv.Findings, hardware.Finding{Code: hardware.CodeSourceMalformed, Severity: hardware.Info,
-			Part: "fru 0", Evidence: p.Error(), Source: Source})
+	for _, r := range s.records {
+		if r.locator == nil || seen[r.locator.fru] || !r.locator.bmc || len(seen) >= mostFRUs {
+			continue
+		}
+		seen[r.locator.fru] = true
+		if err := s.fruOr(ctx, *r.locator); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// fruOr makes a finding of a FRU that is not read, and an error of a BMC that
+// is silent.
+func (s *session) fruOr(ctx context.Context, l locator) error {
+	err := s.fru(ctx, l)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil || s.silent > 0 || s.own.stuck:
+		return fmt.Errorf("FRU %d: %w", l.fru, err)
+	case errors.Is(err, codeNotPresent) && l.fru != 0: // a slot that is empty
+	default:
+		s.malformed(fmt.Sprintf("fru %d", l.fru), err)
+	}
+	return nil
+}
+
+func (s *session) fru(ctx context.Context, l locator) error {
+	r := &fruReader{s: s, id: l.fru, lun: l.lun, big: s.big, size: maxFRU}
+	if err := r.info(ctx); err != nil {
+		return err
+	}
+	if r.size == 0 {
+		return nil
+	}
+	if err := r.read(ctx, fruHeader); err != nil {
+		return fmt.Errorf("common header: %w", err)
+	}
+	inv := &s.view.Inventory
+	if l.spd() && r.data[0]&0xf != fruVersion || looksLikeSPD(r.data) {
+		return s.spd(ctx, l, r)
+	}
+	problems := r.areas(ctx)
+	c, more := decodeFRU(int(l.fru), r.data)
+	problems = append(problems, more...)
+	c.fru.Name, c.fru.Sources = l.name, hardware.Sources{Source}
+	if c.known() {
+		inv.FRUs = append(inv.FRUs, c.fru)
+		if l.fru == 0 {
+			fruParts(c.fru, inv)
+		} else {
+			c.partOf(l, inv)
+		}
+	}
+	for _, p := range problems {
+		s.malformed(fmt.Sprintf("fru %d", l.fru), p)
+	}
+	return nil
+}
+
+// known reports whether there is a fact in the FRU beside its number.
+func (c *fruContent) known() bool {
+	bare := c.fru
+	bare.ID, bare.Name, bare.Sources, bare.Raw = 0, "", nil, nil
+	return bare.Other != nil || bare.BoardDate != "" || bare.ChassisType != "" ||
+		bare.ChassisPart+bare.ChassisSerial+bare.BoardManufacturer+bare.BoardProduct+bare.BoardSerial+bare.BoardPart+bare.ProductManufacturer+
+			bare.ProductName+bare.ProductPart+bare.ProductVersion+bare.ProductSerial+bare.AssetTag != ""
 }
 
 // fruParts says of the system, the board and the chassis what the FRU knows;
@@ -40,133 +115,132 @@ func fru0(ctx context.Context, c *client.Client, inv *hardware.Inventory) error 
 func fruParts(f hardware.FRU, inv *hardware.Inventory) {
 	if f.ProductName != "" || f.ProductSerial != "" {
 		inv.System = hardware.System{Manufacturer: f.ProductManufacturer, Model: f.ProductName, Serial: f.ProductSerial,
-			AssetTag: f.AssetTag, Sources: f.Sources}
+			AssetTag: f.AssetTag, UUID: inv.System.UUID, Sources: f.Sources}
 	}
 	if f.BoardProduct != "" || f.BoardSerial != "" {
 		inv.Baseboard = hardware.Baseboard{Manufacturer: f.BoardManufacturer, Model: f.BoardProduct, Serial: f.BoardSerial, Sources: f.Sources}
 	}
 	if f.ChassisSerial != "" {
-		inv.Chassis = hardware.Chassis{Serial: f.ChassisSerial, Sources: f.Sources}
+		inv.Chassis = hardware.Chassis{Serial: f.ChassisSerial, Part: f.ChassisPart, Type: f.ChassisType, Sources: f.Sources}
 	}
 }
 
-// readFRU reads the common header and the three areas that it names.
-func readFRU(ctx context.Context, c *client.Client, id byte) ([]byte, error) {
-	out := make([]byte, maxFRU)
-	if err := readFRUBytes(ctx, c, id, out, 0, 8); err != nil {
-		return nil, fmt.Errorf("common header: %w", err)
-	}
-	end := 8
-	for _, at := range []int{2, 3, 4} {
-		start := int(out[at]) * 8
-		if start == 0 {
-			continue
-		}
-		if err := readFRUBytes(ctx, c, id, out, start, start+8); err != nil {
-			return nil, fmt.Errorf("area at %d: %w", start, err)
-		}
-		stop := start + int(out[start+1])*8
-		if err := readFRUBytes(ctx, c, id, out, start+8, stop); err != nil {
-			return nil, fmt.Errorf("area at %d: %w", start, err)
-		}
-		end = max(end, stop, start+8)
-	}
-	return out[:end], nil
+// fruReader reads one FRU device as far as its areas go, in reads as large as
+// the BMC takes.
+type fruReader struct {
+	s     *session
+	id    byte
+	lun   byte
+	size  int
+	words bool // offsets and counts are in units of two bytes
+	big   int
+	data  []byte // all from 0 that was read
 }
 
-func readFRUBytes(ctx context.Context, c *client.Client, id byte, out []byte, from, to int) error {
-	if to > len(out) {
-		return fmt.Errorf("ends at %d, beyond %d", to, len(out))
+func (r *fruReader) ask(ctx context.Context, cmd command, data ...byte) ([]byte, error) {
+	cmd.lun = r.lun
+	return r.s.ask(ctx, cmd, data...)
+}
+
+// info asks how large the device is. A BMC that does not say is read anyway.
+func (r *fruReader) info(ctx context.Context) error {
+	b, err := r.ask(ctx, cmdFRUArea, r.id)
+	var code CompletionCode
+	if errors.As(err, &code) && code != codeNotPresent && code != codePrivilege {
+		return nil
 	}
-	for from < to {
-		n := min(chunk, to-from)
-		res, err := c.ReadFRUData(ctx, id, uint16(from), uint8(n))
-		if err != nil {
-			return err
-		}
-		if len(res.Data) == 0 {
-			return fmt.Errorf("nothing at %d", from)
-		}
-		from += copy(out[from:to], res.Data)
+	if err != nil {
+		return err
+	}
+	if len(b) >= 3 {
+		r.size, r.words = min(le16(b), maxFRU), b[2]&1 != 0
 	}
 	return nil
 }
 
-// The area's header and decoder, by its place in the common header (Platform
-// Management FRU Information Storage Definition 1.0, chapter 8).
-type fruArea struct {
-	name   string
-	at     int
-	decode func([]byte, *hardware.FRU) error
+// read extends data up to end.
+func (r *fruReader) read(ctx context.Context, end int) error {
+	for len(r.data) < end {
+		if end > r.size {
+			return fmt.Errorf("ends at %d, beyond the device's %d bytes", end, r.size)
+		}
+		unit := 1
+		if r.words {
+			unit = 2
+		}
+		at, n := len(r.data)/unit, min(r.big, r.size-len(r.data))/unit
+		b, err := r.ask(ctx, cmdFRURead, r.id, byte(at), byte(at>>8), byte(n))
+		if b, err = want(b, err, 1); err != nil && r.shrink(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("at %d: %w", len(r.data), err)
+		}
+		got := b[1:min(len(b), 1+int(b[0])*unit)]
+		if len(got) == 0 {
+			return fmt.Errorf("nothing at %d", len(r.data))
+		}
+		r.data = append(r.data, got[:min(len(got), n*unit)]...)
+	}
+	return nil
 }
 
-// DecodeFRU reads a FRU's content. An area that is broken is left out and
-// named among the problems; a panic of a decoder is a problem.
-func DecodeFRU(id int, data []byte) (hardware.FRU, []error) {
-	f := hardware.FRU{ID: id}
-	if len(data) < 8 || data[0]&0xf != 1 {
-		return f, []error{fmt.Errorf("no FRU common header in %d bytes", len(data))}
+// shrink says whether to try again with a smaller read: the BMC, or what it
+// reads for us, gives less at a time. It is kept for the FRUs that follow.
+func (r *fruReader) shrink(err error) bool {
+	if !tooMuch(err) && !(r.s.lost(err) && r.big > 4*smallRead) || r.big <= smallRead {
+		return false
 	}
-	var problems []error
-	for _, a := range []fruArea{{"chassis", 2, chassisArea}, {"board", 3, boardArea}, {"product", 4, productArea}} {
-		start := int(data[a.at]) * 8
+	r.big = max(r.big/2, smallRead)
+	r.s.big = r.big
+	return true
+}
+
+// tooMuch says whether a refusal may be for the length that was asked for.
+func tooMuch(err error) bool {
+	var code CompletionCode
+	if !errors.As(err, &code) {
+		return false
+	}
+	switch code {
+	case codeTooManyBytes, codeTruncated, codeLength, codeTooLong, codeOutOfRange, codeUnspecified, 0xcc:
+		return true
+	}
+	return false
+}
+
+// areas reads the areas that the common header names.
+func (r *fruReader) areas(ctx context.Context) (problems []error) {
+	header := r.data[:fruHeader:fruHeader]
+	for _, a := range fruAreas {
+		start := int(header[a.at]) * 8
 		if start == 0 {
 			continue
 		}
-		if err := decodeArea(a, data, start, &f); err != nil {
+		if err := r.area(ctx, a, start); err != nil {
 			problems = append(problems, fmt.Errorf("%s area: %w", a.name, err))
 		}
 	}
-	return f, problems
+	return problems
 }
 
-func decodeArea(a fruArea, data []byte, start int, f *hardware.FRU) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
+func (r *fruReader) area(ctx context.Context, a fruArea, start int) error {
+	if a.decode != nil {
+		if err := r.read(ctx, start+2); err != nil {
+			return err
 		}
-	}()
-	if start+2 > len(data) {
-		return fmt.Errorf("starts at %d of %d bytes", start, len(data))
+		return r.read(ctx, start+int(r.data[start+1])*8)
 	}
-	end := start + int(data[start+1])*8
-	if end > len(data) || end < start+8 {
-		return fmt.Errorf("ends at %d of %d bytes", end, len(data))
+	for n := 0; n < mostRecords; n++ {
+		if err := r.read(ctx, start+recordHeader); err != nil {
+			return err
+		}
+		end := start + recordHeader + int(r.data[start+2])
+		last := r.data[start+1]&lastRecord != 0 || checksum(r.data[start:start+recordHeader]) != 0
+		if err := r.read(ctx, end); err != nil || last {
+			return err
+		}
+		start = end
 	}
-	return a.decode(data[start:end:end], f)
-}
-
-func chassisArea(b []byte, f *hardware.FRU) error {
-	var a types.FRUChassisInfoArea
-	if err := a.Unpack(b); err != nil {
-		return err
-	}
-	f.ChassisPart, f.ChassisSerial = code(a.PartNumberTypeLength, a.PartNumber), code(a.SerialNumberTypeLength, a.SerialNumber)
-	return nil
-}
-
-func boardArea(b []byte, f *hardware.FRU) error {
-	var a types.FRUBoardInfoArea
-	if err := a.Unpack(b); err != nil {
-		return err
-	}
-	f.BoardManufacturer, f.BoardProduct = text(a.ManufacturerTypeLength, a.Manufacturer), text(a.ProductNameTypeLength, a.ProductName)
-	f.BoardSerial, f.BoardPart = code(a.SerialNumberTypeLength, a.SerialNumber), code(a.PartNumberTypeLength, a.PartNumber)
-	return nil
-}
-
-func productArea(b []byte, f *hardware.FRU) error {
-	var a types.FRUProductInfoArea
-	if err := a.Unpack(b); err != nil {
-		return err
-	}
-	f.ProductManufacturer, f.ProductName = text(a.ManufacturerTypeLength, a.Manufacturer), text(a.NameTypeLength, a.Name)
-	f.ProductPart, f.ProductVersion = code(a.PartModelTypeLength, a.PartModel), text(a.VersionTypeLength, a.Version)
-	f.ProductSerial, f.AssetTag = code(a.SerialNumberTypeLength, a.SerialNumber), code(a.AssetTagTypeLength, a.AssetTag)
-	return nil
-}
-
-func text(tl types.TypeLength, b []byte) string { return hardware.Clean(types.FRUFieldString(tl, b)) }
-func code(tl types.TypeLength, b []byte) string {
-	return hardware.CleanSerial(types.FRUFieldString(tl, b))
+	return nil // the decoder says that it does not end
 }

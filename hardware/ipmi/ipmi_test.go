@@ -168,16 +168,22 @@ func TestOwner(t *testing.T) {
 }
 
 func TestDecodeDeviceID(t *testing.T) {
+	most := []string{"sensor", "sdr-repository", "sel", "fru", "ipmb-receiver", "ipmb-generator", "chassis"}
 	for _, c := range []struct {
 		name string
 		in   []byte
 		want hardware.BMC
 		bad  bool
 	}{
-		{"full", []byte{32, 1, 2, 0x17, 0x02, 0xbf, 0x7c, 0x2a, 0, 1, 0, 0, 0, 0, 0}, hardware.BMC{Manufacturer: "Supermicro", Firmware: "2.17", IPMIVersion: "2.0"}, false},
-		{"1.5", []byte{32, 1, 2, 0x05, 0x51, 0xbf, 0xa2, 2, 0, 1, 0}, hardware.BMC{Manufacturer: "Dell", Firmware: "2.05", IPMIVersion: "1.5"}, false},
-		{"nibbles swapped", []byte{32, 1, 0x82, 0x05, 0x20, 0xbf, 0, 0, 0, 1, 0}, hardware.BMC{Firmware: "2.05", IPMIVersion: "2.0"}, false},
-		{"short", []byte{32, 1, 2, 0x17, 0x02}, hardware.BMC{Firmware: "2.17", IPMIVersion: "2.0"}, false},
+		{"full", []byte{32, 1, 2, 0x17, 0x02, 0xbf, 0x7c, 0x2a, 0, 1, 0, 0, 0, 0, 0}, hardware.BMC{Manufacturer: "Supermicro", Firmware: "2.17", IPMIVersion: "2.0",
+			DeviceID: 32, DeviceRevision: 1, ManufacturerID: 10876, ProductID: 1, Functions: most}, false},
+		{"1.5", []byte{32, 0x81, 2, 0x05, 0x51, 0x80, 0xa2, 2, 0, 1, 1}, hardware.BMC{Manufacturer: "Dell", Firmware: "2.05", IPMIVersion: "1.5",
+			DeviceID: 32, DeviceRevision: 1, ManufacturerID: 674, ProductID: 257, Functions: []string{"chassis", "device-sdrs"}}, false},
+		{"nibbles swapped", []byte{32, 1, 0x82, 0x05, 0x20, 0xbf, 0, 0, 0, 1, 0}, hardware.BMC{Firmware: "2.05", IPMIVersion: "2.0",
+			DeviceID: 32, DeviceRevision: 1, ProductID: 1, Functions: most}, false},
+		{"short", []byte{32, 1, 2, 0x17, 0x02}, hardware.BMC{Firmware: "2.17", IPMIVersion: "2.0", DeviceID: 32, DeviceRevision: 1}, false},
+		{"auxiliary", []byte{32, 1, 2, 0x17, 2, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4}, hardware.BMC{Firmware: "2.17", FirmwareAux: "01020304", IPMIVersion: "2.0",
+			DeviceID: 32, DeviceRevision: 1}, false},
 		{"too short", []byte{32, 1}, hardware.BMC{}, true},
 	} {
 		got, err := DecodeDeviceID(c.in)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	ipmi "github.com/bougou/go-ipmi/pkg/bmc"
@@ -67,6 +68,9 @@ type Config struct {
 	MaxSessions int
 	// SessionTimeout ends an idle Redfish session; 0 means 30 minutes.
 	SessionTimeout time.Duration
+	// MaxSDRRead is what one Get SDR may ask for, as some BMCs have it; 0 means
+	// a whole record.
+	MaxSDRRead int
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -81,6 +85,7 @@ type BMC struct {
 	sessions sessions
 	redfish  map[string]resource
 	cert     tls.Certificate
+	restore  atomic.Uint32 // power restore policy
 
 	mu   sync.Mutex // guards what follows
 	boot BootOverride

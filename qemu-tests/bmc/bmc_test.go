@@ -73,7 +73,12 @@ func testMachine() Machine {
 		},
 		Drives: []Drive{{Slot: "Bay 0", Protocol: "NVMe", Media: "SSD", Model: "QEMU NVMe Ctrl", Serial: "NVME-1", SizeBytes: 4 << 30}},
 		NICs:   []NIC{{Name: "Port 1", MAC: net.HardwareAddr{0x52, 0x54, 0, 1, 1, 1}, LinkMbps: 1000}},
+		PSUs: []PSU{
+			{Slot: "PSU1", Manufacturer: "Ingot Lab", Model: "LP-800", PartNumber: "LP-800-A", Serial: "PS-1", Firmware: "1.0", Watts: 800},
+			{Slot: "PSU2", Manufacturer: "Ingot Lab", Model: "LP-800", PartNumber: "LP-800-A", Serial: "PS-2", Firmware: "1.0", Watts: 800},
+		},
 		Controller: Controller{
+			Address6: netip.MustParsePrefix("fd00:78::11/64"), Gateway6: netip.MustParseAddr("fd00:78::1"), VLAN: 78,
 			Model: "LS-1 BMC", Firmware: "1.04", MAC: net.HardwareAddr{0x52, 0x54, 0, 1, 1, 0xbc},
 			Address: netip.MustParsePrefix("127.0.0.1/8"), Gateway: netip.MustParseAddr("127.0.0.2"),
 		},

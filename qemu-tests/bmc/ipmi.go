@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
-	"time"
 
 	ipmi "github.com/bougou/go-ipmi/pkg/bmc"
 	"github.com/bougou/go-ipmi/pkg/hal"
@@ -23,6 +23,8 @@ const (
 	ipmiVersion2 = 0x02 // IPMI 2.0, table 20-2: the low nibble is the major version
 )
 
+var cipherSuites = []types.CipherSuiteID{types.CipherSuiteID3, types.CipherSuiteID17}
+
 // makeIPMI builds go-ipmi's state and the commands of both IPMI faces.
 func (b *BMC) makeIPMI() error {
 	major, minor := firmwareVersion(b.cfg.Machine.Controller.Firmware)
@@ -30,8 +32,8 @@ func (b *BMC) makeIPMI() error {
 		DeviceID: 0x20, DeviceRevision: 1,
 		FirmwareMajor: major, FirmwareMinor: minor,
 		IPMIVersion: ipmiVersion2, ManufacturerID: 0, ProductID: 1,
-		// Chassis device and SEL device (table 20-2); go-ipmi adds FRU and SDR.
-		AdditionalDeviceSupport: 0x84,
+		// Chassis, SEL and sensor device (table 20-2); go-ipmi adds FRU and SDR.
+		AdditionalDeviceSupport: 0x85,
 	}
 	h, err := newHAL(b)
 	if err != nil {
@@ -39,13 +41,14 @@ func (b *BMC) makeIPMI() error {
 	}
 	b.ipmi = ipmi.New(info, guid(b.cfg.Machine.UUID), h,
 		ipmi.WithV15Disabled(),
-		ipmi.WithCipherSuites([]types.CipherSuiteID{types.CipherSuiteID3, types.CipherSuiteID17}))
+		ipmi.WithCipherSuites(cipherSuites))
 	if err := b.makeUsers(); err != nil {
 		return err
 	}
 	b.registry = handlers.NewRegistry()
 	handlers.RegisterAllHandlers(b.registry)
 	b.registerHandlers(b.registry)
+	b.registerBoard(b.registry, h)
 	return nil
 }
 
@@ -103,35 +106,20 @@ func firmwareVersion(s string) (major, minor uint8) {
 
 // board is the HAL that go-ipmi works the BMC through.
 type board struct {
-	b   *BMC
-	fru []byte
-	sdr map[uint16][]byte
+	b       *BMC
+	fru     map[uint8][]byte
+	sensors []sensor
+	sdr     [][]byte
 }
 
 func newHAL(b *BMC) (*board, error) {
-	fru, err := packFRU(&b.cfg.Machine)
+	frus, err := packFRUs(&b.cfg.Machine)
 	if err != nil {
 		return nil, err
 	}
-	locator := types.PackMCLocator(types.MCLocatorPackOpts{RecordID: 1, DeviceSupport: 0x8e, Name: "BMC"})
-	return &board{b: b, fru: fru, sdr: map[uint16][]byte{1: locator}}, nil
-}
-
-func packFRU(m *Machine) ([]byte, error) {
-	fru, err := types.PackFRU(types.FRUPackConfig{
-		Chassis: &types.FRUPackChassis{Type: 0x17, PartNumber: m.Enclosure.PartNumber, Serial: m.Enclosure.Serial}, // rack mount
-		Board: &types.FRUPackBoard{
-			MfgDate: time.Date(2026, 1, 5, 8, 0, 0, 0, time.UTC),
-			Mfg:     m.Board.Manufacturer, Product: m.Board.Product, Serial: m.Board.Serial, PartNumber: m.Board.PartNumber,
-		},
-		Product: &types.FRUPackProduct{
-			Manufacturer: m.Manufacturer, Name: m.Product, PartModel: m.SKU, Version: m.Version, Serial: m.Serial,
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("pack FRU of %s: %w", m.Name, err)
-	}
-	return fru, nil
+	h := &board{b: b, fru: frus, sensors: sensors(&b.cfg.Machine)}
+	h.sdr = h.records()
+	return h, nil
 }
 
 func (h *board) Chassis() hal.ChassisHAL { return (*powerHAL)(h) }
@@ -140,7 +128,7 @@ func (h *board) Network() hal.NetworkHAL { return h }
 func (h *board) FRU() hal.FRUStore       { return fruStore{h} }
 func (h *board) SDR() hal.SDRStore       { return sdrStore{h} }
 
-// A lab server has no sensors, GPIO or I2C of its own, and its console is read
+// A lab server's sensors are answered for in sensors.go; it has no GPIO or I2C of its own, and its console is read
 // elsewhere; go-ipmi answers for an absent part by itself.
 func (h *board) Sensors() hal.SensorHAL  { return nil }
 func (h *board) GPIO() hal.GPIOHAL       { return nil }
@@ -169,26 +157,32 @@ func (h *board) SetConfig(context.Context, *hal.IPConfig) error { return hal.Err
 type fruStore struct{ h *board }
 
 func (s fruStore) Read(_ context.Context, id uint8) ([]byte, error) {
-	if id != 0 {
+	b, ok := s.h.fru[id]
+	if !ok {
 		return nil, hal.ErrNotFound
 	}
-	return slices.Clone(s.h.fru), nil
+	return slices.Clone(b), nil
 }
-func (fruStore) Write(context.Context, uint8, []byte) error       { return hal.ErrNotSupported }
-func (fruStore) Delete(context.Context, uint8) error              { return hal.ErrNotSupported }
-func (fruStore) DeviceIDs(context.Context) (ids []uint8, _ error) { return []uint8{0}, nil }
+func (fruStore) Write(context.Context, uint8, []byte) error { return hal.ErrNotSupported }
+func (fruStore) Delete(context.Context, uint8) error        { return hal.ErrNotSupported }
+func (s fruStore) DeviceIDs(context.Context) (ids []uint8, _ error) {
+	return slices.Sorted(maps.Keys(s.h.fru)), nil
+}
 
 type sdrStore struct{ h *board }
 
 func (s sdrStore) Read(_ context.Context, id uint16) ([]byte, error) {
-	rec, ok := s.h.sdr[id]
-	if !ok {
+	if id == 0 || int(id) > len(s.h.sdr) {
 		return nil, hal.ErrNotFound
 	}
-	return slices.Clone(rec), nil
+	return slices.Clone(s.h.sdr[id-1]), nil
 }
 func (sdrStore) Write(context.Context, uint16, []byte) error { return hal.ErrNotSupported }
 func (sdrStore) Delete(context.Context, uint16) error        { return hal.ErrNotSupported }
 func (s sdrStore) RecordIDs(context.Context) ([]uint16, error) {
-	return []uint16{1}, nil
+	ids := make([]uint16, len(s.h.sdr))
+	for i := range ids {
+		ids[i] = uint16(i + 1)
+	}
+	return ids, nil
 }

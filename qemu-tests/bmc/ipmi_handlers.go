@@ -50,6 +50,24 @@ func (b *BMC) registerHandlers(r *handlers.Registry) {
 	}
 }
 
+// registerBoard adds the commands that tell of the board: sensors, the SDR
+// repository, network and chassis.
+func (b *BMC) registerBoard(r *handlers.Registry, h *board) {
+	user, operator := ipmi.PrivilegeLevelUser, ipmi.PrivilegeLevelOperator
+	for _, c := range []command{
+		{types.CommandGetSDR, user, 6, h.sdrEntry},
+		{types.CommandGetSensorReading, user, 1, h.sensorReading},
+		{types.CommandGetSensorThresholds, user, 1, h.sensorThresholds},
+		{types.CommandGetSensorHysteresis, user, 2, h.sensorHysteresis},
+		{types.CommandGetLanConfigParam, operator, 4, b.lanConfig()},
+		{types.CommandGetChannelAccess, user, 2, channelAccess},
+		{types.CommandGetChassisStatus, user, 0, b.chassisStatus()},
+		{types.CommandSetPowerRestorePolicy, operator, 1, b.setRestore},
+	} {
+		r.RegisterFunc(c.Command, c.handle)
+	}
+}
+
 func (c command) handle(ctx context.Context, h *handlers.HandlerContext, req []byte) ([]byte, types.CompletionCode, error) {
 	if h.Session != nil && h.Session.PrivilegeLevel < c.privilege {
 		return nil, types.CodeInsufficientPrivilege, nil

@@ -24,6 +24,7 @@ type Machine struct {
 	DIMMs        []DIMM
 	Drives       []Drive
 	NICs         []NIC
+	PSUs         []PSU
 	Controller   Controller
 }
 
@@ -87,6 +88,17 @@ type NIC struct {
 	LinkMbps int
 }
 
+// PSU is one power supply.
+type PSU struct {
+	Slot         string
+	Manufacturer string
+	Model        string
+	PartNumber   string
+	Serial       string
+	Firmware     string
+	Watts        int
+}
+
 // Controller is the BMC itself and its own network port.
 type Controller struct {
 	Model    string
@@ -94,6 +106,9 @@ type Controller struct {
 	MAC      net.HardwareAddr
 	Address  netip.Prefix
 	Gateway  netip.Addr
+	Address6 netip.Prefix // none where it is zero
+	Gateway6 netip.Addr
+	VLAN     int
 }
 
 func (m *Machine) memoryBytes() int64 {

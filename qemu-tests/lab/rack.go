@@ -88,6 +88,10 @@ func (s Server) machine(bmcAddr netip.Prefix) bmc.Machine {
 			Slot: "Bay 0", Protocol: "NVMe", Media: "SSD", Model: "QEMU NVMe Ctrl", Serial: "NVME-" + id, SizeBytes: s.DriveBytes,
 		}},
 		NICs: []bmc.NIC{{Name: "Port 1", MAC: s.MAC(), LinkMbps: 1000}},
+		PSUs: []bmc.PSU{
+			{Slot: "PSU1", Manufacturer: "Ingot Lab", Model: "LP-800", PartNumber: "LP-800-A", Serial: "PSU-" + id + "-1", Firmware: "1.0", Watts: 800},
+			{Slot: "PSU2", Manufacturer: "Ingot Lab", Model: "LP-800", PartNumber: "LP-800-A", Serial: "PSU-" + id + "-2", Firmware: "1.0", Watts: 800},
+		},
 		Controller: bmc.Controller{
 			Model: "LS-1 BMC", Firmware: "1.04", Address: bmcAddr, Gateway: mgmtGateway,
 			MAC: net.HardwareAddr{0x52, 0x54, 0x00, byte(s.RackNumber), byte(s.Unit), 0xbc},
