@@ -147,7 +147,7 @@ const (
 // life and then by who is asked. The slice is the caller's.
 func Reasons() []Reason {
 	all := slices.Concat(phaseReasons(), faultReasons(), layerReasons(), containerReasons(), stackReasons(),
-		enrollReasons(), approvalReasons(), commandReasons(), bmcReasons(), inventoryReasons())
+		enrollReasons(), approvalReasons(), commandReasons(), bmcReasons(), bmcFindings(), inventoryReasons())
 	first := map[string]int{} // what is about the same stands together
 	for i, r := range all {
 		if _, ok := first[r.Where]; !ok {

@@ -52,6 +52,17 @@ const (
 	CodeBaselineDiffers    Code = "baseline-differs"    // not what an operator accepted
 )
 
+// The codes about a BMC itself, and about what it watches.
+const (
+	CodeBMCStopped         Code = "bmc-stopped"         // the BMC stopped answering; the rest was not asked
+	CodeCipherZero         Code = "cipher-suite-0"      // the BMC lets sessions in without a password
+	CodeAnonymousUser      Code = "anonymous-user"      // an account of the BMC without a name is enabled
+	CodeDefaultAccount     Code = "default-account"     // the account that the BMC was delivered with is enabled
+	CodeNullAuthentication Code = "null-authentication" // the BMC takes sessions without authentication
+	CodeLogFull            Code = "log-full"            // the BMC's event log takes no more
+	CodeSensorCritical     Code = "sensor-critical"     // a sensor is beyond a critical threshold, or reports a failure
+)
+
 // Finding is something that a reader noticed.
 type Finding struct {
 	Code     Code     `json:"code"`

@@ -193,6 +193,8 @@ type BMCInterface struct {
 	// AuthTypes are what sessions of IPMI 1.5 may authenticate with: none, md2,
 	// md5, password, oem.
 	AuthTypes []string `json:"auth_types,omitempty" clean:"word" most:"8"`
+	// CipherLimits is the highest privilege by cipher suite.
+	CipherLimits map[string]string `json:"cipher_limits,omitempty" most:"32"`
 }
 
 // BMCAccount is one user of the BMC. Its password is never read.

@@ -72,6 +72,7 @@ type DIMM struct {
 	Ranks         int     `json:"ranks,omitempty"`
 	ECC           Switch  `json:"ecc,omitempty"`
 	Bank          string  `json:"bank,omitempty"`
+	Manufactured  string  `json:"manufactured,omitempty" clean:"word"` // year and week: 2026-W02
 	NUMANode      *int    `json:"numa_node,omitempty"`
 	Sources       Sources `json:"sources,omitempty"`
 	Raw           Raw     `json:"raw,omitempty"`

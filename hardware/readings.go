@@ -56,7 +56,9 @@ type Fan struct {
 // (IPMI 2.0 43, Redfish Sensor). Value is absent where it reads nothing now.
 type Sensor struct {
 	Name       string      `json:"name"`
-	Kind       string      `json:"kind,omitempty"` // temperature, voltage, fan, processor
+	ID         string      `json:"id,omitempty" clean:"word"` // its number as IPMI events name it: 0x1f
+	Entity     string      `json:"entity,omitempty"`          // what it stands on: processor 1 (IPMI 2.0 table 43-13)
+	Kind       string      `json:"kind,omitempty"`            // temperature, voltage, fan, processor
 	Value      *float64    `json:"value,omitempty"`
 	Unit       string      `json:"unit,omitempty"`   // degrees C, volts, RPM
 	States     []string    `json:"states,omitempty"` // of a discrete sensor

@@ -36,6 +36,7 @@ func ciphers(ctx context.Context, s *session) error {
 		for id := range limits {
 			suites = append(suites, id)
 		}
+		s.limitsOf(ch, limits)
 		for _, id := range suites {
 			all[id] = true
 		}
@@ -106,6 +107,20 @@ func (s *session) suiteLimits(ctx context.Context, i *hardware.BMCInterface) (ma
 		out[int(ids[1+k])] = limits[1+k/2] >> (4 * (k % 2)) & 0xf
 	}
 	return out, nil
+}
+
+// limitsOf keeps the privileges with the channel's interface.
+func (s *session) limitsOf(ch int, limits map[int]byte) {
+	for k := range s.view.Inventory.BMC.Interfaces {
+		i := &s.view.Inventory.BMC.Interfaces[k]
+		if i.Channel != ch || len(limits) == 0 {
+			continue
+		}
+		i.CipherLimits = map[string]string{}
+		for id, limit := range limits {
+			i.CipherLimits[fmt.Sprint(id)] = privilege(limit)
+		}
+	}
 }
 
 func (s *session) weakCipher(ch int, listed bool, limits map[int]byte) {

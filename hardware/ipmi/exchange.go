@@ -76,12 +76,13 @@ func clientTransport(c *client.Client) transport {
 
 // Stats say what a crawl cost the BMC. One command is in flight at a time.
 type Stats struct {
-	Requests int           // commands sent, with those sent again
-	Repeated int           // sent again, for no answer or a busy BMC
-	Refused  int           // answered with a completion code other than zero
-	Dropped  int           // datagrams that were not well formed or not signed by the BMC
-	Cipher   int           // the cipher suite of the session
-	Took     time.Duration // with logging in and out
+	Requests int            // commands sent, with those sent again
+	Steps    map[string]int // the same, by the kind of fact
+	Repeated int            // sent again, for no answer or a busy BMC
+	Refused  int            // answered with a completion code other than zero
+	Dropped  int            // datagrams that were not well formed or not signed by the BMC
+	Cipher   int            // the cipher suite of the session
+	Took     time.Duration  // with logging in and out
 }
 
 const (
@@ -181,13 +182,18 @@ type step struct {
 // a device ID there is no BMC to speak of. What fails later is a finding.
 func (s *session) run(ctx context.Context, steps []step) error {
 	for i, st := range steps {
+		before := s.stats.Requests
 		err := s.take(ctx, st)
+		if s.stats.Steps == nil {
+			s.stats.Steps = map[string]int{}
+		}
+		s.stats.Steps[st.name] = s.stats.Requests - before
 		switch {
 		case err == nil:
 		case i == 0:
 			return fmt.Errorf("read %s: %w", st.name, err)
 		case s.silent >= mostSilent || s.own.stuck:
-			s.find(hardware.CodeBMCSilent, hardware.Warning, "bmc", fmt.Sprintf("read %s: %v", st.name, err),
+			s.find(hardware.CodeBMCStopped, hardware.Warning, "bmc", fmt.Sprintf("read %s: %v", st.name, err),
 				"what follows was not asked; does another program hold the BMC busy, or does it need a reset?")
 			return nil
 		case ctx.Err() != nil:

@@ -155,9 +155,6 @@ func sensors(ctx context.Context, s *session) error {
 	n := 0
 	for _, rec := range s.records {
 		for _, sen := range rec.sensors {
-			if sen.silent {
-				continue
-			}
 			if n++; n > mostSensors {
 				s.malformed("sensors", fmt.Errorf("more than %d; the rest was not read", mostSensors))
 				return nil
@@ -175,8 +172,8 @@ func sensors(ctx context.Context, s *session) error {
 // sensor reads one. A refusal is a sensor without a value.
 func (s *session) sensor(ctx context.Context, sen sensor) (hardware.Sensor, error) {
 	d := sen.describe()
-	if sen.owner != bmcAddress || sen.channel != 0 {
-		return d, nil // behind another controller
+	if sen.silent || sen.owner != bmcAddress || sen.channel != 0 {
+		return d, nil // it sends events only, or is behind another controller
 	}
 	b, err := s.sensorAsk(ctx, cmdSensorRead, sen, sen.number)
 	if err != nil || b == nil {

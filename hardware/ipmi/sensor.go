@@ -1,6 +1,7 @@
 package ipmi
 
 import (
+	"fmt"
 	"math"
 	"strings"
 
@@ -134,7 +135,33 @@ func tidy(y float64) float64 {
 
 // describe is the sensor without its reading.
 func (s *sensor) describe() hardware.Sensor {
-	return hardware.Sensor{Name: s.name, Kind: kindName(s.kind), Unit: s.unit, Thresholds: s.thresholds(s.readable, s.limits), Source: Source}
+	return hardware.Sensor{Name: s.name, ID: fmt.Sprintf("%#02x", s.number), Entity: entityName(s.entity, s.instance), Kind: kindName(s.kind), Unit: s.unit, Thresholds: s.thresholds(s.readable, s.limits), Source: Source}
+}
+
+// entityName is table 43-13, with the instance's number.
+func entityName(id, instance byte) string {
+	names := [...]string{"", "other", "", "processor", "drive", "peripheral bay", "management module", "system board", "memory module",
+		"processor module", "power supply", "add-in card", "front panel", "back panel", "power system board", "drive backplane",
+		"internal expansion board", "system board", "processor board", "power unit", "power module", "power distribution", "chassis back panel",
+		"chassis", "sub-chassis", "chassis board", "drive bay", "peripheral bay", "device bay", "fan", "cooling unit", "cable", "memory device",
+		"management software", "BIOS", "operating system", "system bus", "group", "remote management", "external environment", "battery",
+		"processing blade", "connectivity switch", "processor/memory module", "I/O module", "processor/IO module", "management firmware",
+		"IPMI channel", "PCI bus", "PCIe bus", "SCSI bus", "SATA bus", "front-side bus", "clock"}
+	name := ""
+	switch {
+	case int(id) < len(names):
+		name = names[id]
+	case id == 0x40 || id == 0x37:
+		name = "air inlet"
+	case id == 0x41 || id == 0x38:
+		name = "processor"
+	case id == 0x42 || id == 0x39:
+		name = "system board"
+	}
+	if name == "" {
+		name = fmt.Sprintf("entity %#02x", id)
+	}
+	return fmt.Sprintf("%s %d", name, instance&0x7f)
 }
 
 func kindName(kind byte) string {

@@ -66,7 +66,7 @@ func ddr3(b []byte) hardware.DIMM {
 	if b[10] != 0 && b[12] != 0 { // medium timebase in ns, cycle time in it
 		d.SpeedMTs = roundSpeed(2000 * float64(b[11]) / float64(b[10]) / float64(b[12]))
 	}
-	d.Manufacturer = jedec(b[117], b[118])
+	d.Manufacturer, d.Manufactured = jedec(b[117], b[118]), spdWeek(b[120], b[121])
 	d.Serial, d.Part = spdSerial(b[122:126]), spdText(b, 128, 146)
 	return d
 }
@@ -87,8 +87,8 @@ func ddr4(b []byte) hardware.DIMM {
 		}
 		d.SpeedMTs = roundSpeed(2e6 / float64(125*int(b[18])+fine))
 	}
-	if len(b) >= 348 {
-		d.Manufacturer = jedec(b[320], b[321])
+	if len(b) >= 349 {
+		d.Manufacturer, d.Manufactured = jedec(b[320], b[321]), spdWeek(b[323], b[324])
 		d.Serial, d.Part = spdSerial(b[325:329]), spdText(b, 329, 349)
 	}
 	return d
@@ -99,7 +99,7 @@ func ddr5(b []byte) hardware.DIMM {
 	if ps := le16(b[20:]); ps > 0 {
 		d.SpeedMTs = roundSpeed(2e6 / float64(ps))
 	}
-	if len(b) < 552 {
+	if len(b) < 551 {
 		return d
 	}
 	d.Ranks = int(b[234]>>3&7) + 1
@@ -110,7 +110,7 @@ func ddr5(b []byte) hardware.DIMM {
 		channels := 1 << (b[235] >> 5 & 3)
 		d.SizeBytes = uint64(channels) * moduleBytes(gigabits[n]<<10, 8<<(b[235]&7), 4<<(b[6]>>5), d.Ranks*dies)
 	}
-	d.Manufacturer = jedec(b[512], b[513])
+	d.Manufacturer, d.Manufactured = jedec(b[512], b[513]), spdWeek(b[515], b[516])
 	d.Serial, d.Part = spdSerial(b[517:521]), spdText(b, 521, 551)
 	return d
 }
@@ -140,6 +140,14 @@ func roundSpeed(mts float64) int {
 
 func spdSerial(b []byte) string {
 	return hardware.CleanSerial(fmt.Sprintf("%02X%02X%02X%02X", b[0], b[1], b[2], b[3]))
+}
+
+// spdWeek is a year since 2000 and a week, both BCD.
+func spdWeek(year, week byte) string {
+	if week == 0 || week > 0x53 || week&0xf > 9 || year>>4 > 9 || year&0xf > 9 {
+		return ""
+	}
+	return fmt.Sprintf("20%02x-W%02x", year, week)
 }
 
 func spdText(b []byte, from, to int) string {

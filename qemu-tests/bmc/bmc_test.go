@@ -94,7 +94,7 @@ type bench struct {
 	kcs     string // path
 }
 
-func newBench(t *testing.T, change func(*Config)) *bench {
+func newBench(t testing.TB, change func(*Config)) *bench {
 	t.Helper()
 	b := &bench{server: &plainServer{}}
 	cfg := Config{Machine: testMachine(), Server: b.server, Credentials: Credentials{User: "admin", Password: testPassword}}
