@@ -2,6 +2,7 @@ package ipmi
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/ingot-metal/ingot/hardware"
@@ -55,7 +56,11 @@ func decodeWatchdog(b []byte) hardware.Watchdog {
 
 // bootOptions is the boot device that the BMC will ask the firmware for.
 func bootOptions(ctx context.Context, s *session) error {
+	const unsupported CompletionCode = 0x80
 	b, err := s.ask(ctx, cmdBootOptions, bootFlags, 0, 0)
+	if errors.Is(err, unsupported) {
+		return nil
+	}
 	if b, err = want(b, err, 4); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/bougou/go-ipmi/pkg/client"
@@ -172,18 +173,39 @@ func (o Options) client(host string, port, cipher int) (*owner, *guard, error) {
 		return nil, nil, err
 	}
 	g := &guard{user: o.User, password: o.Password.Reveal(), cipher: cipher}
-	c.WithUDPProxy(g).WithTimeout(lanTry).WithRetry(0).WithCipherSuiteID(types.CipherSuiteID(cipher))
+	c.WithUDPProxy(g).WithTimeout(lanTry).WithRetry(0).WithCipherSuiteID(types.CipherSuiteID(cipher)).
+		WithMaxPrivilegeLevel(types.PrivilegeLevelAdministrator)
 	return own(c), g, nil
 }
 
+// login makes a session with one suite. go-ipmi's own Connect tries others
+// with the same password, and keeps the session alive beside our commands.
 func (o Options) login(ctx context.Context, host string, port, cipher int) (*lan, error) {
 	own, g, err := o.client(host, port, cipher)
 	if err != nil {
 		return nil, err
 	}
-	err = own.do(ctx, o.timeout(), func(ctx context.Context, c *client.Client) error { return c.Connect(ctx) })
+	var active atomic.Bool
+	err = own.do(ctx, o.timeout(), func(ctx context.Context, c *client.Client) error {
+		if _, err := c.OpenSession(ctx); err != nil {
+			return err
+		}
+		if _, err := c.RAKPMessage1(ctx); err != nil {
+			return err
+		}
+		if _, err := c.RAKPMessage3(ctx); err != nil {
+			return err
+		}
+		active.Store(true)
+		_, err := c.SetSessionPrivilegeLevel(ctx, types.PrivilegeLevelAdministrator)
+		return err
+	})
 	if err != nil {
-		own.close(ctx, closeLimit)
+		limit := closeLimit
+		if !active.Load() {
+			limit = 0 // there is nothing yet that the BMC would close
+		}
+		own.close(ctx, limit)
 		return nil, loginError(err)
 	}
 	return &lan{own: own, guard: g, close: func() { own.close(ctx, closeLimit) }}, nil
@@ -194,11 +216,14 @@ func loginError(err error) error {
 	var status *types.RmcpStatusError
 	switch {
 	case errors.Is(err, client.ErrRAKPAuthentication):
-		return fmt.Errorf("%w: wrong password", ErrRefused)
+		return fmt.Errorf("%w: the password does not match", ErrRefused)
 	case errors.As(err, &status) && suiteStatus(status.StatusCode()):
 		return status
 	case errors.As(err, &status):
 		return fmt.Errorf("%w: %v", ErrRefused, status)
+	}
+	if code, ok := types.IsResponseError(err); ok && code.CompletionCode() != 0 {
+		return fmt.Errorf("%w: administrator privilege: %w", ErrRefused, CompletionCode(code.CompletionCode()))
 	}
 	return errors.New(strings.Join(strings.Fields(err.Error()), " "))
 }

@@ -19,6 +19,7 @@ type CompletionCode byte
 // The codes that a reader acts upon.
 const (
 	codeBusy         CompletionCode = 0xc0
+	codeUnknown      CompletionCode = 0xc1
 	codeTimeout      CompletionCode = 0xc3
 	codeReservation  CompletionCode = 0xc5
 	codeTruncated    CompletionCode = 0xc6
@@ -137,8 +138,8 @@ func (s *session) ask(ctx context.Context, cmd command, data ...byte) ([]byte, e
 		case err == nil:
 			s.silent = 0
 			return answer, nil
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
+		case over(ctx) != nil:
+			return nil, over(ctx)
 		case refused:
 			s.silent = 0
 			s.stats.Refused++
@@ -154,6 +155,15 @@ func (s *session) ask(ctx context.Context, cmd command, data ...byte) ([]byte, e
 			rest(ctx, busyRest<<(try-1))
 		}
 	}
+}
+
+// over is ctx.Err, which may come a moment after what was bound by the same
+// deadline.
+func over(ctx context.Context) error {
+	if end, ok := ctx.Deadline(); ok && ctx.Err() == nil && time.Until(end) < 5*time.Millisecond {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
 }
 
 // lost says that a command had no answer, but the BMC may have one to a
@@ -190,14 +200,15 @@ func (s *session) run(ctx context.Context, steps []step) error {
 		s.stats.Steps[st.name] = s.stats.Requests - before
 		switch {
 		case err == nil:
-		case i == 0:
+		case errors.Is(err, codeUnknown) && i > 0: // a BMC without that command
+		case i == 0 || errors.Is(err, context.Canceled):
 			return fmt.Errorf("read %s: %w", st.name, err)
+		case errors.Is(err, context.DeadlineExceeded):
+			s.find(hardware.CodeReaderDeadline, hardware.Warning, "bmc", fmt.Sprintf("the time was up at %s", st.name), "what follows was not asked")
+			return nil
 		case s.silent >= mostSilent || s.own.stuck:
 			s.find(hardware.CodeBMCStopped, hardware.Warning, "bmc", fmt.Sprintf("read %s: %v", st.name, err),
 				"what follows was not asked; does another program hold the BMC busy, or does it need a reset?")
-			return nil
-		case ctx.Err() != nil:
-			s.find(hardware.CodeReaderDeadline, hardware.Warning, "bmc", fmt.Sprintf("the time was up at %s", st.name), "what follows was not asked")
 			return nil
 		default:
 			s.malformed("bmc", fmt.Errorf("read %s: %w", st.name, err))

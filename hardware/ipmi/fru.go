@@ -59,9 +59,9 @@ func (s *session) fruOr(ctx context.Context, l locator) error {
 	err := s.fru(ctx, l)
 	switch {
 	case err == nil:
-	case ctx.Err() != nil || s.silent > 0 || s.own.stuck:
+	case over(ctx) != nil || s.silent > 0 || s.own.stuck:
 		return fmt.Errorf("FRU %d: %w", l.fru, err)
-	case errors.Is(err, codeNotPresent) && l.fru != 0: // a slot that is empty
+	case errors.Is(err, codeNotPresent) && (l.fru != 0 || !s.device.fru): // a slot that is empty
 	default:
 		s.malformed(fmt.Sprintf("fru %d", l.fru), err)
 	}

@@ -1,6 +1,7 @@
 package ipmi
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"sync/atomic"
@@ -47,8 +48,10 @@ type guardedConn struct {
 	net.Conn
 	*guard
 
+	console       []byte // our ID of the session
 	consoleRandom []byte
 	role          byte
+	expects       byte // the payload that answers the last one of the handshake
 	k1, k2        []byte
 }
 
@@ -59,9 +62,11 @@ const (
 	plusHeader    = rmcpHeader + 12
 	plainHeader   = rmcpHeader + 10
 	payloadIPMI   = 0x00
+	payloadOpen   = 0x10
 	payloadOpened = 0x11
 	payloadRAKP1  = 0x12
 	payloadRAKP2  = 0x13
+	payloadRAKP3  = 0x14
 	payloadRAKP4  = 0x15
 	encrypted     = 0x80
 	signed        = 0x40
@@ -71,6 +76,12 @@ func (g *guardedConn) Write(b []byte) (int, error) {
 	if len(b) >= plusHeader+28 && b[rmcpHeader] == rmcpPlus && b[5] == payloadRAKP1 {
 		p := b[plusHeader:]
 		g.consoleRandom, g.role = append([]byte(nil), p[8:24]...), p[24]
+	}
+	if len(b) >= plusHeader+8 && b[rmcpHeader] == rmcpPlus {
+		if b[5] == payloadOpen {
+			g.console = append([]byte(nil), b[plusHeader+4:plusHeader+8]...)
+		}
+		g.expects = map[byte]byte{payloadOpen: payloadOpened, payloadRAKP1: payloadRAKP2, payloadRAKP3: payloadRAKP4}[b[5]]
 	}
 	return g.Conn.Write(b)
 }
@@ -109,12 +120,14 @@ func (g *guardedConn) takes(b []byte) bool {
 		return false
 	case kind == payloadIPMI:
 		return le32(b[6:]) == 0 && message(payload)
+	case kind != g.expects || len(payload) < 8 || !bytes.Equal(payload[4:8], g.console):
+		return false // an answer that comes twice, or to somebody else
 	case kind == payloadOpened:
 		return g.opened(payload)
 	case kind == payloadRAKP2:
 		return g.rakp2(payload)
 	}
-	return kind == payloadRAKP4 && len(payload) >= 8
+	return kind == payloadRAKP4
 }
 
 // message is an IPMI message with both of its checksums right (13.8).
@@ -131,18 +144,12 @@ func message(b []byte) bool {
 // opened is an answer to Open Session with the algorithms that were asked
 // for, or a refusal (13.18).
 func (g *guardedConn) opened(p []byte) bool {
-	if len(p) < 8 {
-		return false
-	}
 	s := suites[g.cipher]
 	return p[1] != 0 || len(p) >= 36 && p[16] == byte(s.auth) && p[24] == byte(s.integrity) && p[32] == byte(types.CryptAlg_AES_CBC_128)
 }
 
 // rakp2 brings the last that the keys are made of (13.21, 13.31).
 func (g *guardedConn) rakp2(p []byte) bool {
-	if len(p) < 8 {
-		return false
-	}
 	if p[1] != 0 {
 		return true
 	}

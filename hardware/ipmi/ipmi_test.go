@@ -13,7 +13,9 @@ import (
 	"github.com/bougou/go-ipmi/pkg/bmc"
 	"github.com/bougou/go-ipmi/pkg/client"
 	"github.com/bougou/go-ipmi/pkg/clock"
+	"github.com/bougou/go-ipmi/pkg/hal"
 	"github.com/bougou/go-ipmi/pkg/hal/mock"
+	"github.com/bougou/go-ipmi/pkg/handlers"
 	"github.com/bougou/go-ipmi/pkg/server"
 	"github.com/bougou/go-ipmi/pkg/transport/udp"
 	"github.com/bougou/go-ipmi/pkg/types"
@@ -23,10 +25,21 @@ import (
 )
 
 // serve starts go-ipmi's own BMC on a UDP port of this machine.
-func serve(t *testing.T) (*bmc.BMC, Options) {
+func serve(t testing.TB) (*bmc.BMC, Options) {
+	t.Helper()
+	return serveWith(t, nil)
+}
+
+// serveWith has commands of the test's own.
+func serveWith(t testing.TB, change func(*handlers.Registry), options ...bmc.Option) (*bmc.BMC, Options) {
 	t.Helper()
 	info := bmc.DeviceInfo{DeviceID: 32, DeviceRevision: 1, FirmwareMajor: 2, FirmwareMinor: 0x17, IPMIVersion: 0x02, ManufacturerID: 10876, ProductID: 1}
-	b := bmc.New(info, [16]byte{1, 2, 3, 4, 5, 6, 7, 0x88, 9, 0x41, 11, 12, 13, 14, 15, 16}, mock.New(), bmc.WithClock(clock.Real))
+	options = append(options, bmc.WithClock(clock.Real))
+	board := mock.New()
+	if err := board.Network().SetConfig(t.Context(), &hal.IPConfig{IP: [4]byte{192, 0, 2, 7}, Mask: [4]byte{255, 255, 255, 0}, MAC: [6]byte{2, 0, 0, 0, 0, 7}}); err != nil {
+		t.Fatal(err)
+	}
+	b := bmc.New(info, [16]byte{1, 2, 3, 4, 5, 6, 7, 0x88, 9, 0x41, 11, 12, 13, 14, 15, 16}, board, options...)
 	user, err := b.Users.Add(2, "admin")
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +51,12 @@ func serve(t *testing.T) (*bmc.BMC, Options) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := server.NewServer(b, conn)
+	registry := handlers.NewRegistry()
+	handlers.RegisterAllHandlers(registry)
+	if change != nil {
+		change(registry)
+	}
+	srv := server.NewServer(b, conn, server.WithHandlerRegistry(registry))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ctx) }()

@@ -60,7 +60,7 @@ func sdrs(ctx context.Context, s *session) error {
 		} else {
 			s.records = append(s.records, rec)
 		}
-		seen[id] = true
+		seen[id], seen[le16(b)] = true, true
 		if next != lastSDR && (seen[next] || next == 0) {
 			s.malformed("sdr", fmt.Errorf("the repository runs in a circle: record %#04x is followed by %#04x", id, next))
 			return nil
