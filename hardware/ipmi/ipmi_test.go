@@ -256,22 +256,3 @@ func TestDecodeFRU(t *testing.T) {
 		t.Errorf("no FRU: %v", problems)
 	}
 }
-
-func FuzzDecodeFRU(f *testing.F) {
-	f.Add(fru(f))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		fru, problems := DecodeFRU(0, b)
-		if len(problems) > 3 {
-			t.Errorf("%d problems of three areas", len(problems))
-		}
-		if len(b) < 8 && cmp.Diff(hardware.FRU{}, fru) != "" {
-			t.Errorf("facts out of %d bytes: %+v", len(b), fru)
-		}
-		if _, err := DecodeDeviceID(b); err == nil && len(b) < 5 {
-			t.Error("a device ID of nothing")
-		}
-		if g := DecodeGUID(b); g != hardware.ParseUUID(string(g)) {
-			t.Errorf("DecodeGUID = %q", g)
-		}
-	})
-}
