@@ -27,13 +27,6 @@ const (
 	CodeBMCBusy            Code = "bmc-busy"            // the BMC said "not now" until patience was over
 	CodePartUnhealthy      Code = "part-unhealthy"      // the BMC calls a part critical, or foresees its failure
 	CodeLinkSlow           Code = "link-slow"           // a link runs below what its part can
-	CodeBMCSilent          Code = "bmc-silent"          // the BMC stopped answering; the rest was not asked
-	CodeCipherZero         Code = "cipher-suite-0"      // the BMC lets sessions in without a password
-	CodeAnonymousUser      Code = "anonymous-user"      // an account of the BMC without a name is enabled
-	CodeDefaultAccount     Code = "default-account"     // the account that the BMC was delivered with is enabled
-	CodeNullAuthentication Code = "null-authentication" // the BMC takes sessions without authentication
-	CodeLogFull            Code = "log-full"            // the BMC's event log takes no more
-	CodeSensorCritical     Code = "sensor-critical"     // a sensor of the BMC is beyond a critical threshold, or reports a failure
 	CodeInventoryTruncated Code = "inventory-truncated" // more parts than an inventory holds
 	CodeSerialDisagrees    Code = "serial-disagrees"    // in-band and BMC name other serials
 	CodeUUIDDisagrees      Code = "uuid-disagrees"      // in-band and BMC name other UUIDs

@@ -67,6 +67,7 @@ func Readers() []Reader {
 func Late() []Reader {
 	return []Reader{
 		{lldp.Source, lldp.Interval + time.Second, facts(lldp.Read)},
+		{"bmc", time.Minute, ipmi.Late},
 	}
 }
 

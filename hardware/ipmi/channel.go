@@ -58,11 +58,12 @@ func firstChannel(ctx context.Context, s *session) error {
 			continue
 		}
 		i := hardware.BMCInterface{Channel: ch}
-		if err := s.mac(ctx, &i); err != nil {
+		fitted, err := s.mac(ctx, &i)
+		if err != nil {
 			return fmt.Errorf("channel %d: %w", ch, err)
 		}
-		if i.MAC == "" {
-			continue // a channel that is not fitted
+		if !fitted {
+			continue
 		}
 		if err := s.ipv4(ctx, &i); err != nil {
 			return fmt.Errorf("channel %d: %w", ch, err)
@@ -97,11 +98,12 @@ func channels(ctx context.Context, s *session) error {
 			continue
 		}
 		i := hardware.BMCInterface{Name: fmt.Sprintf("channel %d", ch), Channel: ch}
-		if err := s.channel(ctx, &i); err != nil {
+		fitted, err := s.channel(ctx, &i)
+		if err != nil {
 			return fmt.Errorf("channel %d: %w", ch, err)
 		}
-		if i.MAC == "" && len(i.Addresses) == 0 {
-			continue // not fitted
+		if !fitted {
+			continue
 		}
 		s.lans = append(s.lans, ch)
 		b.Interfaces = append(b.Interfaces, i)
@@ -122,13 +124,17 @@ func (s *session) isLAN(ctx context.Context, ch int) (bool, error) {
 	return err == nil && len(b) >= 2 && b[1]&mediumMask == mediumLAN, err
 }
 
-func (s *session) channel(ctx context.Context, i *hardware.BMCInterface) error {
-	for _, f := range []func(context.Context, *hardware.BMCInterface) error{s.mac, s.ipv4, s.ipv4Rest, s.vlan, s.ipv6, s.access, s.authTypes} {
+// channel reads one; it reports whether there is a port behind it.
+func (s *session) channel(ctx context.Context, i *hardware.BMCInterface) (fitted bool, err error) {
+	if fitted, err = s.mac(ctx, i); err != nil || !fitted {
+		return false, err
+	}
+	for _, f := range []func(context.Context, *hardware.BMCInterface) error{s.ipv4, s.ipv4Rest, s.vlan, s.ipv6, s.access, s.authTypes} {
 		if err := f(ctx, i); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // param is a LAN parameter's value, after its revision byte; nil where the
@@ -148,12 +154,13 @@ func (s *session) param(ctx context.Context, i *hardware.BMCInterface, param, se
 	return b[1:], nil
 }
 
-func (s *session) mac(ctx context.Context, i *hardware.BMCInterface) error {
+// mac reads the address of the port. One of zeros is none, and no port.
+func (s *session) mac(ctx context.Context, i *hardware.BMCInterface) (fitted bool, err error) {
 	b, err := s.param(ctx, i, lanMAC, 0, 6)
 	if b != nil {
 		i.MAC = hardware.ParseMAC(fmt.Sprintf("%x", b[:6]))
 	}
-	return err
+	return err == nil && (b == nil || i.MAC != ""), err
 }
 
 // ipv4 reads the address and its mask.

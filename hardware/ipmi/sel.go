@@ -172,6 +172,7 @@ func decodeEvent(b []byte, find sensorFinder) (hardware.LogEntry, error) {
 	if len(b) < selRecord {
 		return hardware.LogEntry{}, fmt.Errorf("SEL record of %d bytes, want %d", len(b), selRecord)
 	}
+	b = b[:selRecord]
 	e := hardware.LogEntry{ID: fmt.Sprintf("%#04x", le16(b)), Severity: string(hardware.Info)}
 	kind := b[2]
 	if kind >= selOEMBare {
