@@ -80,6 +80,7 @@ type BMC struct {
 	cfg      Config
 	ipmi     *ipmi.BMC
 	registry *handlers.Registry
+	board    *board
 	sel      eventLog
 	watchdog watchdog
 	sessions sessions

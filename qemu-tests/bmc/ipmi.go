@@ -39,6 +39,7 @@ func (b *BMC) makeIPMI() error {
 	if err != nil {
 		return err
 	}
+	b.board = h
 	b.ipmi = ipmi.New(info, guid(b.cfg.Machine.UUID), h,
 		ipmi.WithV15Disabled(),
 		ipmi.WithCipherSuites(cipherSuites))
@@ -48,7 +49,7 @@ func (b *BMC) makeIPMI() error {
 	b.registry = handlers.NewRegistry()
 	handlers.RegisterAllHandlers(b.registry)
 	b.registerHandlers(b.registry)
-	b.registerBoard(b.registry, h)
+	b.registerBoard(b.registry)
 	return nil
 }
 
@@ -128,8 +129,8 @@ func (h *board) Network() hal.NetworkHAL { return h }
 func (h *board) FRU() hal.FRUStore       { return fruStore{h} }
 func (h *board) SDR() hal.SDRStore       { return sdrStore{h} }
 
-// A lab server's sensors are answered for in sensors.go; it has no GPIO or I2C of its own, and its console is read
-// elsewhere; go-ipmi answers for an absent part by itself.
+// Sensors are answered for in sensors.go. A lab server has no GPIO or I2C, and
+// its console is read elsewhere; go-ipmi answers for an absent part by itself.
 func (h *board) Sensors() hal.SensorHAL  { return nil }
 func (h *board) GPIO() hal.GPIOHAL       { return nil }
 func (h *board) I2C() hal.I2CHAL         { return nil }

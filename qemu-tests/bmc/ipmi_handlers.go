@@ -52,7 +52,8 @@ func (b *BMC) registerHandlers(r *handlers.Registry) {
 
 // registerBoard adds the commands that tell of the board: sensors, the SDR
 // repository, network and chassis.
-func (b *BMC) registerBoard(r *handlers.Registry, h *board) {
+func (b *BMC) registerBoard(r *handlers.Registry) {
+	h := b.board
 	user, operator := ipmi.PrivilegeLevelUser, ipmi.PrivilegeLevelOperator
 	for _, c := range []command{
 		{types.CommandGetSDR, user, 6, h.sdrEntry},
