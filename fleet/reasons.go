@@ -146,7 +146,7 @@ const (
 // Reasons are all codes that any part of Ingot gives, in the order of a node's
 // life and then by who is asked. The slice is the caller's.
 func Reasons() []Reason {
-	all := slices.Concat(phaseReasons(), faultReasons(), layerReasons(), containerReasons(), stackReasons(),
+	all := slices.Concat(phaseReasons(), faultReasons(), layerReasons(), containerReasons(), stackReasons(), refusals(),
 		enrollReasons(), approvalReasons(), commandReasons(), bmcReasons(), bmcFindings(), inventoryReasons())
 	first := map[string]int{} // what is about the same stands together
 	for i, r := range all {

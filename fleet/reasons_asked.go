@@ -49,6 +49,12 @@ func stackReasons() []Reason {
 			[]string{"it was changed after it was signed", "it was signed with keys of another fleet", "the delegation of the key has expired"},
 			"sign it again with an operator's key of this fleet (ingot stack sign STACK), and find out who put it there",
 			"which document, and why its signature does not hold, in the evidence"},
+	}
+}
+
+// refusals are the agent's, of what it was given.
+func refusals() []Reason {
+	return []Reason{
 		{reasonMalformed, ClassRefused, "agent",
 			"A signed document of the grant does not parse.",
 			[]string{"control, stack and agent are of different versions"},
@@ -260,7 +266,7 @@ func inventoryReasons() []Reason {
 			"nothing, when the server is whole; else update the BMC", "the resource in the finding"),
 		finding(hardware.CodeBMCUnreachable, "The firmware names a BMC that the kernel does not show.", "the IPMI driver is not loaded, or the BMC hangs",
 			"restart the BMC over its own network; check the driver in the console's list", "the address that the firmware names"),
-		finding(hardware.CodeBMCDenied, "The BMC refused the account, or refused it one resource.", "the session ended, or the account has too few rights",
+		finding(hardware.CodeAccessDenied, "The BMC refused the account, or refused it one resource.", "the session ended, or the account has too few rights",
 			"look at the BMC's accounts and sessions; read rights are enough", "the resource in the finding"),
 		finding(hardware.CodeBMCBusy, "The BMC said that it has no time, until patience was over.", "others ask it too, or it is still starting",
 			"ask again later; look who else asks it", "the resource in the finding"),

@@ -23,7 +23,7 @@ const (
 	CodeSourceMalformed    Code = "source-malformed"    // a source answered nonsense; the rest was read
 	CodeResourceMissing    Code = "resource-missing"    // a linked Redfish resource, or a file, is not there
 	CodeBMCUnreachable     Code = "bmc-unreachable"     // the firmware names a BMC that the kernel does not show
-	CodeBMCDenied          Code = "bmc-denied"          // the BMC refused the account, or this account that resource
+	CodeAccessDenied       Code = "access-denied"       // the BMC refused the account, or this account that resource
 	CodeBMCBusy            Code = "bmc-busy"            // the BMC said "not now" until patience was over
 	CodePartUnhealthy      Code = "part-unhealthy"      // the BMC calls a part critical, or foresees its failure
 	CodeLinkSlow           Code = "link-slow"           // a link runs below what its part can

@@ -69,7 +69,7 @@ func TestFaultsOnTheWire(t *testing.T) {
 		}, 10 * time.Second, hardware.CodeSourceMalformed, false},
 		"closes at once": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 10 * time.Second, hardware.CodeSourceMalformed, false},
 		"404":            {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, 10 * time.Second, hardware.CodeResourceMissing, false},
-		"403":            {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, 10 * time.Second, hardware.CodeBMCDenied, false},
+		"403":            {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, 10 * time.Second, hardware.CodeAccessDenied, false},
 		"500":            {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, 10 * time.Second, hardware.CodeSourceMalformed, false},
 		"429 for ever": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "0")
@@ -237,7 +237,7 @@ func TestNothingAfterTheFirst401(t *testing.T) {
 	o := b.options()
 	o.URL = front.URL
 	r, err := Crawl(t.Context(), o)
-	if !errors.Is(err, ErrDenied) || len(r.Views) != 1 || codes(r.Views[0].Inventory)[hardware.CodeBMCDenied] != 1 {
+	if !errors.Is(err, ErrDenied) || len(r.Views) != 1 || codes(r.Views[0].Inventory)[hardware.CodeAccessDenied] != 1 {
 		t.Errorf("Crawl = %d views, %v", len(r.Views), err)
 	}
 	if n := after.Load(); n > defaultWindow { // those in flight

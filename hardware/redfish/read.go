@@ -117,7 +117,7 @@ func (t *tree) endFinding(unread []string) hardware.Finding {
 	f := hardware.Finding{Code: hardware.CodeReaderDeadline, Severity: hardware.Warning, Part: "bmc", Source: Source,
 		Evidence: t.ended.Error(), Hint: "restart the BMC, or give it more time"}
 	if errors.Is(t.ended, ErrDenied) {
-		f.Code, f.Hint = hardware.CodeBMCDenied, "the session ended or the account has lost its rights: look at the BMC's sessions and accounts"
+		f.Code, f.Hint = hardware.CodeAccessDenied, "the session ended or the account has lost its rights: look at the BMC's sessions and accounts"
 	}
 	if len(unread) > 0 {
 		f.Evidence += fmt.Sprintf("; %d resources were not read, %s first", len(unread), unread[0])
@@ -142,7 +142,7 @@ func findingOf(r *resource) hardware.Finding {
 	case status == 404:
 		f.Code = hardware.CodeResourceMissing
 	case status == 403 || errors.Is(r.err, ErrDenied):
-		f.Code, f.Hint = hardware.CodeBMCDenied, "give the account the right to read it"
+		f.Code, f.Hint = hardware.CodeAccessDenied, "give the account the right to read it"
 	case status == 429 || status == 503:
 		f.Code, f.Severity, f.Hint = hardware.CodeBMCBusy, hardware.Warning, "the BMC has too much to do: who else asks it?"
 	case errors.Is(r.err, errPanic):

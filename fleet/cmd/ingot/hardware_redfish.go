@@ -11,10 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ingot-metal/ingot/fleet/render"
 	"github.com/ingot-metal/ingot/hardware"
 	"github.com/ingot-metal/ingot/hardware/redfish"
-	hardwarerender "github.com/ingot-metal/ingot/hardware/render"
 )
 
 const redfishLong = `Reads all that a BMC says of its servers by Redfish: parts, firmware, settings,
@@ -116,47 +114,9 @@ func (a *app) hardwareRedfish(ctx context.Context, url string, f redfishFlags) e
 	return a.showViews(r.Views, f.readings)
 }
 
-// refusedLogin makes a refused account exit as what was understood and not
-// allowed.
-type refusedLogin struct{ error }
-
-func (e refusedLogin) Unwrap() error { return e.error }
-
 func deniedIsRefused(err error) error {
 	if errors.Is(err, redfish.ErrDenied) {
 		return refusedLogin{err}
 	}
 	return err
-}
-
-// showViews prints one document, or an array of them where there are several.
-func (a *app) showViews(views []hardware.View, readings bool) error {
-	var docs []any
-	for _, v := range views {
-		if readings {
-			docs = append(docs, v.Readings)
-		} else {
-			docs = append(docs, v.Inventory)
-		}
-	}
-	var v any = docs
-	if len(docs) == 1 {
-		v = docs[0]
-	}
-	var tableErr error
-	err := a.show(v, func(render.Style) string {
-		var b strings.Builder
-		for i, view := range views {
-			if i > 0 {
-				b.WriteString("\n")
-			}
-			if readings {
-				tableErr = errors.Join(tableErr, hardwarerender.Readings(&b, view.Readings))
-			} else {
-				tableErr = errors.Join(tableErr, hardwarerender.Table(&b, view.Inventory))
-			}
-		}
-		return b.String()
-	})
-	return errors.Join(err, tableErr)
 }

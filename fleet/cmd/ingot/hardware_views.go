@@ -4,8 +4,6 @@ import (
 	"errors"
 	"strings"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/ingot-metal/ingot/fleet/render"
 	"github.com/ingot-metal/ingot/hardware"
 	hardwarerender "github.com/ingot-metal/ingot/hardware/render"
@@ -34,14 +32,15 @@ func (a *app) showViews(views []hardware.View, readings bool) error {
 	var tableErr error
 	err := a.show(v, func(render.Style) string {
 		var b strings.Builder
-		for _, view := range views {
-			if !readings {
-				tableErr = errors.Join(tableErr, hardwarerender.Table(&b, view.Inventory))
-				continue
+		for i, view := range views {
+			if i > 0 {
+				b.WriteString("\n")
 			}
-			text, err := yaml.Marshal(view.Readings)
-			b.Write(text)
-			tableErr = errors.Join(tableErr, err)
+			if readings {
+				tableErr = errors.Join(tableErr, hardwarerender.Readings(&b, view.Readings))
+			} else {
+				tableErr = errors.Join(tableErr, hardwarerender.Table(&b, view.Inventory))
+			}
 		}
 		return b.String()
 	})
