@@ -119,17 +119,18 @@ func (s *serve) onlyNode(n *fleet.Node) (fleet.NodeID, bool) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for k := range keys.Keys() {
-		e, err := kv.Get(s.t.Context(), k)
-		if err == nil {
-			err = json.Unmarshal(e.Value(), n)
-		}
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		return n.ID, true
+	k, ok := <-keys.Keys()
+	if !ok {
+		return "", false
 	}
-	return "", false
+	e, err := kv.Get(s.t.Context(), k)
+	if err == nil {
+		err = json.Unmarshal(e.Value(), n)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return n.ID, true
 }
 
 // resident starts the resident of u's boot, whose agent goes.
