@@ -62,6 +62,30 @@ func TestMedian(t *testing.T) {
 	}
 }
 
+func TestBootFigures(t *testing.T) {
+	ours := []life{
+		{report: 10, assign: 4, answer: 30, parts: parts{1, 2, 3}, inside: 2, phases: map[string]float64{"network": 0.5, "enrol": 0.1}, readers: map[string]float64{"pci": 0.01, "ipmi": 0.2}},
+		{report: 30, assign: 9, answer: 40, parts: parts{1, 2, 3}, inside: 4, phases: map[string]float64{"network": 0.7, "enrol": 0.2}, readers: map[string]float64{"pci": 0.03, "ipmi": 0.4}},
+		{report: 12, assign: 6, answer: 20, parts: parts{1, 2, 3}, inside: 3, phases: map[string]float64{"network": 0.6, "enrol": 0.3}, readers: map[string]float64{"pci": 0.02, "ipmi": 0.3}},
+	}
+	got := map[string]Figure{}
+	for _, f := range bootFigures(ours, []float64{8, 10, 8}, []float64{2, 3, 4}, []float64{4, 4, 4}) {
+		got[f.Name] = f
+	}
+	// The middle life was slow beside a slow floor: 1.25, 3 and 1.5.
+	for name, want := range map[string][3]float64{
+		"power-to-report": {12, 8, 1.5}, "assign-to-init": {6, 3, 2}, "jump-to-answer": {30, 10, 3},
+	} {
+		f := got[name]
+		if d := cmp.Diff(want, [3]float64{f.Value, f.Floor, f.Ratio}); d != "" {
+			t.Errorf("%s: value, floor, ratio (-want +got):\n%s", name, d)
+		}
+	}
+	if got, want := got["init-to-report"].Note, "network 600 ms, enrol 200 ms; readers side by side: ipmi 300 ms, pci 20 ms"; got != want {
+		t.Errorf("note of init-to-report = %q; want %q", got, want)
+	}
+}
+
 func TestUnknownMeasurement(t *testing.T) {
 	err := Run(t.Context(), Options{Only: []string{"boot", "speed"}, Out: t.TempDir()})
 	if err == nil || !strings.Contains(err.Error(), `measurement "speed": want one of sizes, boot,`) {

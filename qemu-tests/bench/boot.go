@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,8 +34,9 @@ type life struct {
 	init    float64 // kernel start → /init
 	inside  float64 // /init → report acknowledged
 	readers map[string]float64
-	assign  float64 // assignment → target's /init
-	answer  float64 // jump → service's answer
+	phases  map[string]float64 // of the agent, up to the report
+	assign  float64            // assignment → target's /init
+	answer  float64            // jump → service's answer
 	parts   parts
 	plan    boot.Plan
 	freeMiB float64
@@ -84,7 +86,11 @@ func (r *run) boot(ctx context.Context) ([]Figure, error) {
 	return bootFigures(ours, idles, kexecs, kernels), nil
 }
 
-// bootFigures are the medians over all lives.
+// beforeReport are the agent's phases that lead to the report, one after the
+// other: inventory waits for what is left of drivers and readers.
+var beforeReport = []string{"initramfs", "modules", "trust", "clock", "network", "inventory", "enrol", "report"}
+
+// bootFigures are the medians over all lives, and of the ratios of each.
 func bootFigures(ours []life, idles, kexecs, kernels []float64) []Figure {
 	of := func(f func(life) float64) float64 {
 		var v []float64
@@ -93,39 +99,56 @@ func bootFigures(ours []life, idles, kexecs, kernels []float64) []Figure {
 		}
 		return median(v)
 	}
+	// A life and the floors beside it ran under the same load.
+	ratio := func(f func(life) float64, floor func(int) float64) float64 {
+		var v []float64
+		for i, l := range ours {
+			v = append(v, f(l)/floor(i))
+		}
+		return median(v)
+	}
+	took := func(f func(life) map[string]float64) string {
+		var all []map[string]float64
+		for _, l := range ours {
+			all = append(all, f(l))
+		}
+		return slowest(all)
+	}
 	out := []Figure{
 		{Name: "power-to-report", What: "power on → acknowledged report", Value: of(func(l life) float64 { return l.report }), Unit: "s",
-			Floor: median(idles), FloorWhat: "same firmware, kernel and path, an init that does nothing", Aim: "1.3"},
+			Floor: median(idles), FloorWhat: "same firmware, kernel and path, an init that does nothing", Aim: "1.3",
+			Ratio: ratio(func(l life) float64 { return l.report }, func(i int) float64 { return idles[i] })},
 		{Name: "assign-to-init", What: "assignment → target's `/init`", Value: of(func(l life) float64 { return l.assign }), Unit: "s",
-			Floor: median(kexecs), FloorWhat: "kexec of the same kernel and initrd from memory", Aim: "1.3"},
+			Floor: median(kexecs), FloorWhat: "kexec of the same kernel and initrd from memory", Aim: "1.3",
+			Ratio: ratio(func(l life) float64 { return l.assign }, func(i int) float64 { return kexecs[i] })},
 		{Name: "jump-to-answer", What: "jump → service's answer", Value: of(func(l life) float64 { return l.answer }), Unit: "s",
 			Floor: median(kernels) + of(func(l life) float64 { return l.parts.sum() }), FloorWhat: fmt.Sprintf("kernel → init %.1f, VM kernel → init %.1f, containerd %.1f, container %.1f",
 				median(kernels), of(func(l life) float64 { return l.parts.vmInit }), of(func(l life) float64 { return l.parts.containerd }), of(func(l life) float64 { return l.parts.container })),
-			Aim: "1.5"},
+			Aim: "1.5", Ratio: ratio(func(l life) float64 { return l.answer }, func(i int) float64 { return kernels[i] + ours[i].parts.sum() })},
 		{Name: "kernel-to-init", What: "kernel start → `/init`", Value: of(func(l life) float64 { return l.init }), Unit: "s"},
-		{Name: "init-to-report", What: "`/init` → acknowledged report", Value: of(func(l life) float64 { return l.inside }), Unit: "s", Aim: "1.5 s", Note: slowest(ours)},
+		{Name: "init-to-report", What: "`/init` → acknowledged report", Value: of(func(l life) float64 { return l.inside }), Unit: "s", Aim: "1.5 s",
+			Note: took(func(l life) map[string]float64 { return l.phases }) + "; readers side by side: " + took(func(l life) map[string]float64 { return l.readers })},
 		{Name: "memory-free", What: "memory that is free once the service answers, of 3 GiB", Value: of(func(l life) float64 { return l.freeMiB }), Unit: "MiB"},
 	}
 	return out
 }
 
-// slowest names the readers that take the most of the time.
-func slowest(ours []life) string {
+// slowest names what takes the most of the time, by the medians over all lives.
+func slowest(lives []map[string]float64) string {
 	took := map[string][]float64{}
-	for _, l := range ours {
-		for name, s := range l.readers {
+	for _, l := range lives {
+		for name, s := range l {
 			took[name] = append(took[name], s)
 		}
 	}
-	names := slices.Collect(maps.Keys(took))
-	slices.SortFunc(names, func(a, b string) int {
-		return -int(1e6 * (median(took[a]) - median(took[b])))
+	names := slices.SortedFunc(maps.Keys(took), func(a, b string) int {
+		return cmp.Or(cmp.Compare(median(took[b]), median(took[a])), cmp.Compare(a, b))
 	})
 	var out []string
-	for _, n := range names[:min(3, len(names))] {
+	for _, n := range names[:min(4, len(names))] {
 		out = append(out, fmt.Sprintf("%s %.0f ms", n, median(took[n])*1000))
 	}
-	return "readers side by side, the slowest: " + strings.Join(out, ", ")
+	return strings.Join(out, ", ")
 }
 
 // life carries one server from its power button to an answer.
@@ -211,6 +234,7 @@ func (l *life) events(ctx context.Context, g *rig, on, answered time.Time) error
 		return err
 	}
 	aligned := operator.Aligned(records)
+	l.phases = map[string]float64{}
 	var began, reported time.Time
 	for i, e := range aligned {
 		switch e.Kind {
@@ -220,6 +244,14 @@ func (l *life) events(ctx context.Context, g *rig, on, answered time.Time) error
 				return err
 			}
 			l.init, began = d.Seconds, e.Time
+		case fleet.KindStep:
+			var d fleet.StepData
+			if err := decode(e, &d); err != nil {
+				return err
+			}
+			if e.Source == fleet.SourceAgent && d.State == "done" && l.answer == 0 && slices.Contains(beforeReport, d.Step) {
+				l.phases[d.Step] = d.Seconds
+			}
 		case fleet.KindReport:
 			var d fleet.ReportData
 			if err := decode(e, &d); err != nil {
