@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/ingot-metal/ingot/hardware"
 )
@@ -67,7 +68,7 @@ func users(ctx context.Context, s *session) error {
 // userName is at most 16 bytes, padded with zeros.
 func userName(b []byte) string {
 	s, _, _ := strings.Cut(string(b[:min(len(b), 16)]), "\x00")
-	return strings.TrimRight(s, " \xff")
+	return strings.TrimRightFunc(s, func(r rune) bool { return r == ' ' || r == utf8.RuneError }) // all FFh where nobody filled it in
 }
 
 // userAccess adds what the user may on one channel; the privilege of the
