@@ -16,6 +16,9 @@ func merge(inv *hardware.Inventory, part hardware.Inventory) {
 	nics := slices.Clone(inv.NICs)
 	part.NICs = slices.DeleteFunc(slices.Clone(part.NICs), func(n hardware.NIC) bool { return joinNeighbor(nics, n) })
 	inv.NICs = nics
+	psus := slices.Clone(inv.PSUs)
+	part.PSUs = slices.DeleteFunc(slices.Clone(part.PSUs), func(p hardware.PSU) bool { return joinPSU(psus, p) })
+	inv.PSUs = psus
 	*inv = hardware.Append(*inv, part)
 	inv.CPUs = cpus
 }
@@ -29,6 +32,20 @@ func joinNeighbor(nics []hardware.NIC, n hardware.NIC) bool {
 	}
 	nics[i].Neighbor = n.Neighbor
 	nics[i].Sources = slices.Concat(nics[i].Sources, n.Sources)
+	return true
+}
+
+// joinPSU gives what the BMC knows of a power supply to the one of the same
+// serial that SMBIOS names. It reports whether there is one.
+func joinPSU(psus []hardware.PSU, p hardware.PSU) bool {
+	i := slices.IndexFunc(psus, func(o hardware.PSU) bool { return p.Serial != "" && o.Serial == p.Serial })
+	if i < 0 {
+		return false
+	}
+	o := &psus[i]
+	o.Model, o.Firmware, o.Kind = cmp.Or(o.Model, p.Model), cmp.Or(o.Firmware, p.Firmware), cmp.Or(o.Kind, p.Kind)
+	o.CapacityWatt = cmp.Or(o.CapacityWatt, p.CapacityWatt)
+	o.Sources = slices.Concat(o.Sources, p.Sources)
 	return true
 }
 
