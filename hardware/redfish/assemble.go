@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -57,11 +58,30 @@ func (a *assembly) record() {
 			a.inv.Firmware = append(a.inv.Firmware, fw)
 		}
 	}
+	a.biosVersion()
 	a.logs(a.system)
 	a.logs(a.manager)
 	a.inv.Findings = append(a.inv.Findings, a.inv.SlowLinks(Source)...)
-	a.inv.Normalize()
+	a.bound()
 	a.readings.Normalize()
+}
+
+// bound holds the record to what an inventory may weigh. Settings of the
+// firmware are the first that nobody misses.
+func (a *assembly) bound() {
+	b, err := a.inv.Encode()
+	if err != nil {
+		a.inv.BIOS.Attributes = nil
+		a.inv.Findings = append(a.inv.Findings, hardware.Finding{Code: hardware.CodeInventoryTruncated, Severity: hardware.Warning, Part: "bios attributes",
+			Evidence: err.Error(), Hint: "ask the BMC for them", Source: Source})
+		b, err = a.inv.Encode()
+	}
+	a.inv.Normalize()
+	if err == nil {
+		if cut, err := hardware.Decode(b); err == nil {
+			a.inv = cut
+		}
+	}
 }
 
 func (a *assembly) identity() {
@@ -88,6 +108,17 @@ func (a *assembly) identity() {
 		}
 	}
 }
+
+// biosVersion comes from the firmware inventory where the system lacks it.
+func (a *assembly) biosVersion() {
+	for _, f := range a.inv.Firmware {
+		if first(a.inv.BIOS.Version) == "" && biosName.MatchString(f.ID) {
+			a.inv.BIOS.Version, a.inv.BIOS.Sources = f.Version, from
+		}
+	}
+}
+
+var biosName = regexp.MustCompile(`(?i)^(host_?)?(bios|uefi)(_active|_?[0-9])?$|^(current|installed)-.*bios`)
 
 // chassisDrives are the drives that a chassis lists.
 func (a *assembly) chassisDrives(c node) []node {

@@ -33,7 +33,7 @@ func (a *assembly) storage() {
 		}
 		for _, n := range list {
 			if c, ok := controllerFacts(n); ok {
-				a.inv.StorageControllers = append(a.inv.StorageControllers, c)
+				a.controller(c)
 				a.unhealthy("storage controller "+c.Name, n)
 			}
 		}
@@ -44,6 +44,14 @@ func (a *assembly) storage() {
 	a.smartStorage()
 	if len(a.inv.Drives) == 0 {
 		a.simpleStorage()
+	}
+}
+
+// controller takes one that is not there yet, by its serial.
+func (a *assembly) controller(c hardware.StorageController) {
+	serial := hardware.CleanSerial(c.Serial)
+	if serial == "" || !slices.ContainsFunc(a.inv.StorageControllers, func(o hardware.StorageController) bool { return hardware.CleanSerial(o.Serial) == serial }) {
+		a.inv.StorageControllers = append(a.inv.StorageControllers, c)
 	}
 }
 
@@ -98,7 +106,7 @@ func (a *assembly) either(n node, at string) []node {
 func (a *assembly) arrayController(c node) {
 	if f, ok := controllerFacts(c); ok {
 		f.Name = first(f.Model, f.Name)
-		a.inv.StorageControllers = append(a.inv.StorageControllers, f)
+		a.controller(f)
 	}
 	for _, d := range a.either(c, "PhysicalDrives") {
 		a.drive(d)
@@ -184,9 +192,10 @@ func (a *assembly) adapter(n node, nics *nicList) {
 	card := adapterFacts(n)
 	for _, d := range a.members(n, "Controllers/Links/PCIeDevices") {
 		card.Slot = first(card.Slot, place(d))
+		card.Manufacturer, card.Model = first(card.Manufacturer, d.str("Manufacturer")), first(card.Model, d.str("Model"))
 		for _, f := range a.functions(d) {
-			if card.BDF == "" {
-				card.BDF = bdfOf(d, f)
+			if b := bdfOf(d, f); card.BDF == "" || b != "" && b < card.BDF {
+				card.BDF = b // of its first function
 			}
 		}
 	}
@@ -200,12 +209,17 @@ func (a *assembly) adapter(n node, nics *nicList) {
 		}
 	}
 	a.functionNICs(n, base, nics)
+	known := false
 	for i, p := range n.list("PhysicalPorts") { // HPE's BaseNetworkAdapter
 		if nic, ok := ethernetFacts(p); ok {
+			known = known || slices.ContainsFunc(*nics, func(o hardware.NIC) bool { return o.MAC == nic.MAC })
 			nic.Adapter, nic.Slot, nic.Firmware, nic.Port = base.Adapter, base.Slot, base.Firmware, i+1
 			nics.add(nic)
 		}
 		card.Ports = max(card.Ports, i+1)
+	}
+	if known {
+		return // a NetworkAdapter stands for the same card
 	}
 	card.Ports = max(card.Ports, len(ports))
 	a.inv.Adapters = append(a.inv.Adapters, card)

@@ -77,6 +77,9 @@ func (s *session) gather() *tree {
 		scope = scopeOf(s.guard.base.String(), s.options.User, s.root)
 		g.old = s.options.Cache.Load(scope)
 	}
+	if s.root.link("Systems") == "" { // some forget to name them
+		s.root["Systems"] = map[string]any{"@odata.id": rootPath + "Systems"}
+	}
 	g.leading.Store(1)
 	g.meet()
 	g.follow(s.root, kindRoot, 0)
@@ -191,7 +194,9 @@ func (g *gatherer) load(path string, k kind) (n node, listed int, err error) {
 		return nil, 0, err
 	}
 	members, _ := n["Members"].([]any)
-	for page, pages := n, 0; page.next() != "" && pages < maxPages && len(members) < maxMembers; pages++ {
+	turned := map[string]bool{key(path): true}
+	for page := n; page.next() != "" && !turned[key(page.next())] && len(turned) < maxPages && len(members) < maxMembers; {
+		turned[key(page.next())] = true
 		if page, err = g.fetch(page.next(), false); err != nil {
 			break // what was read of it stands
 		}

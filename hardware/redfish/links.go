@@ -29,7 +29,6 @@ const (
 	kindStep            // leads nowhere, but decides what is read instead of it
 	kindSmart           // HPE's SmartStorage, before it had Storage
 	kindArrayController // of SmartStorage
-	kindBase            // HPE's BaseNetworkAdapter
 	kindInterface       // NetworkInterface
 
 	collectionOf kind = 1 << 8
@@ -58,6 +57,9 @@ var links = map[kind][]link{
 		{"VirtualMedia", kindLeaf | collectionOf}, {"Bios", kindLeaf}, {"SecureBoot", kindLeaf},
 		{"Oem/Hp/links/Memory", kindLeaf | collectionOf}, {"Oem/Hp/Links/Memory", kindLeaf | collectionOf},
 		{"Oem/Hpe/Links/PCIDevices", kindLeaf | collectionOf}, {"Oem/Hp/Links/PCIDevices", kindLeaf | collectionOf},
+		{"Oem/Hpe/Links/SmartStorage", kindSmart}, {"Oem/Hp/Links/SmartStorage", kindSmart}, {"Oem/Hp/links/SmartStorage", kindSmart},
+		{"Oem/Hpe/Links/NetworkAdapters", kindLeaf | collectionOf}, {"Oem/Hp/Links/NetworkAdapters", kindLeaf | collectionOf},
+		{"Oem/Hp/links/NetworkAdapters", kindLeaf | collectionOf},
 	},
 	kindProcessor: {{"Links/PCIeDevice", kindPCIe}, {"Links/PCIeFunctions", kindLeaf}},
 	kindStorage: {
@@ -156,7 +158,7 @@ func (g *gatherer) followLink(n node, l link, depth int) {
 }
 
 func (g *gatherer) followMembers(n node, k kind, depth int) {
-	for _, m := range n.list("Members") {
+	for _, m := range n.memberList() {
 		if id := m.id(); id != "" && inline(m) {
 			g.take(m, k, depth+1)
 		} else {
@@ -235,11 +237,9 @@ func (t *tree) standIns(wanted func(node) bool) []standIn {
 		}
 		if !t.hasDrives(s) {
 			add(s, kindLeaf|collectionOf, "SimpleStorage")
-			add(s, kindSmart, "Oem/Hpe/Links/SmartStorage", "Oem/Hp/Links/SmartStorage", "Oem/Hp/links/SmartStorage")
 		}
 		if len(adapters) == 0 {
 			add(s, kindInterface|collectionOf, "NetworkInterfaces")
-			add(s, kindBase|collectionOf, "Oem/Hpe/Links/NetworkAdapters", "Oem/Hp/Links/NetworkAdapters", "Oem/Hp/links/NetworkAdapters")
 		}
 	}
 	for _, c := range t.allChassis() {

@@ -3,8 +3,10 @@ package redfish
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -175,6 +177,63 @@ func TestExpand(t *testing.T) {
 		}
 		if got := r.Stats.Requests - plain.Stats.Requests; c.more < 0 && got > c.more || c.more >= 0 && got != c.more {
 			t.Errorf("%s: %d requests against %d; want %d more", name, r.Stats.Requests, plain.Stats.Requests, c.more)
+		}
+	}
+}
+
+// TestRecordIsBounded has a BMC with more than a record may weigh.
+func TestRecordIsBounded(t *testing.T) {
+	tree := largeTree()
+	system := tree["/redfish/v1/Systems/0"].(map[string]any)
+	system["Bios"] = map[string]any{"@odata.id": "/redfish/v1/Systems/0/Bios"}
+	attributes := map[string]any{"AdminPassword": "secret"}
+	for i := range 2000 {
+		attributes[fmt.Sprintf("Setting%04d", i)] = strings.Repeat("x1", 200)
+	}
+	tree["/redfish/v1/Systems/0/Bios"] = map[string]any{"Id": "Bios", "Attributes": attributes}
+	r, err := Crawl(t.Context(), serve(t, tree).options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv := r.Views[0].Inventory
+	b, err := json.MarshalIndent(inv, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hardware.Decode(b); err != nil || len(inv.DIMMs) != 48 || codes(inv)[hardware.CodeInventoryTruncated] == 0 {
+		t.Errorf("a record of %d bytes: %v, %d DIMMs, findings %v", len(b), err, len(inv.DIMMs), codes(inv))
+	}
+	if bytes.Contains(b, []byte("secret")) {
+		t.Error("a password is in the record")
+	}
+}
+
+// TestOldAndOdd has services that are nearly Redfish.
+func TestOldAndOdd(t *testing.T) {
+	for name, tree := range map[string]string{
+		"a root that forgets its systems": `{"/redfish/v1":{"Id":"R"},"/redfish/v1/Systems":{"Members":[{"@odata.id":"/redfish/v1/Systems/1"}]},
+			"/redfish/v1/Systems/1":{"Id":"1","SerialNumber":"S1"}}`,
+		"members among the links": `{"/redfish/v1":{"Systems":{"href":"/redfish/v1/Systems"}},"/redfish/v1/Systems":{"links":{"Member":[{"href":"/redfish/v1/Systems/1"}]}},
+			"/redfish/v1/Systems/1":{"Id":"1","SerialNumber":"S1"}}`,
+		"a hypervisor listed as a system": `{"/redfish/v1":{"Systems":{"@odata.id":"/redfish/v1/Systems"}},"/redfish/v1/Systems":{"Members":[{"@odata.id":"/redfish/v1/Systems/hypervisor"},{"@odata.id":"/redfish/v1/Systems/1"}]},
+			"/redfish/v1/Systems/1":{"Id":"1","SerialNumber":"S1"},"/redfish/v1/Systems/hypervisor":{"Id":"hypervisor","SystemType":"OS"}}`,
+		"a link in circles": `{"/redfish/v1":{"Systems":{"@odata.id":"/redfish/v1/Systems"},"Chassis":{"@odata.id":"/redfish/v1/Chassis"}},"/redfish/v1/Systems":{"Members":[{"@odata.id":"/redfish/v1/Systems/1"}]},
+			"/redfish/v1/Systems/1":{"Id":"1","SerialNumber":"S1","Links":{"Chassis":[{"@odata.id":"/redfish/v1/Chassis/a"}]}},
+			"/redfish/v1/Chassis":{"Members":[{"@odata.id":"/redfish/v1/Chassis/a"}],"Members@odata.nextLink":"/redfish/v1/Chassis"},
+			"/redfish/v1/Chassis/a":{"Id":"a","Links":{"Contains":[{"@odata.id":"/redfish/v1/chassis/b/"}],"ContainedBy":{"@odata.id":"/redfish/v1/Chassis/b"}}},
+			"/redfish/v1/Chassis/b":{"Id":"b","Links":{"Contains":[{"@odata.id":"/redfish/v1/Chassis/a"}]}}}`,
+	} {
+		var m map[string]any
+		if err := json.Unmarshal([]byte(tree), &m); err != nil {
+			t.Fatal(err)
+		}
+		b := serve(t, m)
+		r, err := Crawl(t.Context(), b.options())
+		if err != nil || len(r.Views) != 1 || r.Views[0].Inventory.System.Serial != "S1" {
+			t.Errorf("%s: %d views, %v", name, len(r.Views), err)
+		}
+		if r.Stats.Requests > 20 {
+			t.Errorf("%s: %d requests", name, r.Stats.Requests)
 		}
 	}
 }

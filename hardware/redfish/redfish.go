@@ -226,8 +226,11 @@ func (s *session) readRoot(client *http.Client, endpoint string) error {
 		if res.StatusCode == http.StatusNotFound && path == rootPath {
 			continue
 		}
-		if err == nil && res.StatusCode != http.StatusOK {
-			err = fmt.Errorf("%s: no Redfish service is there", res.Status)
+		switch {
+		case err == nil && res.StatusCode == http.StatusNotFound:
+			err = errors.New("no Redfish service is there")
+		case err == nil && res.StatusCode != http.StatusOK:
+			err = errors.New(res.Status)
 		}
 		if err == nil {
 			s.root, err = decode(body)

@@ -2,6 +2,7 @@ package redfish
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/ingot-metal/ingot/hardware"
 )
@@ -34,15 +35,29 @@ func (t *tree) members(n node, at string) []node {
 	}
 	for _, l := range n.targets(at) {
 		collection := t.at(l.id())
-		if collection == nil || collection["Members"] == nil {
+		list := collection.memberList()
+		if len(list) == 0 && !collection.isCollection() {
 			add(l)
-			continue
 		}
-		for _, m := range collection.list("Members") {
+		for _, m := range list {
 			add(m)
 		}
 	}
 	return out
+}
+
+// memberList are the links, or resources, that a collection has; services of
+// before Redfish 1.0 have them elsewhere.
+func (n node) memberList() []node {
+	if m := n.list("Members"); len(m) > 0 {
+		return m
+	}
+	return append(n.list("Links", "Members"), n.list("links", "Member")...)
+}
+
+func (n node) isCollection() bool {
+	_, members := n["Members"]
+	return members || strings.Contains(n.str("@odata.type"), "Collection")
 }
 
 // allChassis are all of them, also those that only a link names.
@@ -141,7 +156,7 @@ type scope struct {
 // systems that it or they name, else to those of the chassis around it; one
 // that belongs to nobody goes to the first.
 func (t *tree) scopes() []scope {
-	systems := t.members(t.root, "Systems")
+	systems := t.systems()
 	owners := t.owners(systems)
 	var out []scope
 	for i, s := range systems {
@@ -158,6 +173,12 @@ func (t *tree) scopes() []scope {
 		out = append(out, sc)
 	}
 	return out
+}
+
+// systems are those that are a server: some BMCs list the hypervisor on it as
+// another.
+func (t *tree) systems() []node {
+	return slices.DeleteFunc(t.members(t.root, "Systems"), func(s node) bool { return s.str("SystemType") == "OS" })
 }
 
 // owners are the systems of each chassis, by its key.
