@@ -11,6 +11,8 @@ import (
 
 	"github.com/stmcginnis/gofish"
 	"github.com/stmcginnis/gofish/schemas"
+
+	"github.com/ingot-metal/ingot/hardware/redfish"
 )
 
 func (b *bench) connect(t *testing.T, basic bool) *gofish.APIClient {
@@ -250,5 +252,22 @@ func TestRedfishSessionLimit(t *testing.T) {
 	time.Sleep(2100 * time.Millisecond)
 	if status, _ := login(); status != http.StatusCreated {
 		t.Errorf("login after the others went idle = %d; want 201", status)
+	}
+}
+
+// TestCrawl reads the BMC of a healthy server as control does: nothing of it
+// is a finding, and nothing is asked for that is not there.
+func TestCrawl(t *testing.T) {
+	b := newBench(t, nil)
+	r, err := redfish.Crawl(t.Context(), redfish.Options{URL: b.redfish, User: "admin", Password: testPassword, CA: []byte(b.CertificatePEM()), Readings: true})
+	if err != nil || len(r.Views) != 1 {
+		t.Fatalf("Crawl = %d views, %v", len(r.Views), err)
+	}
+	inv := r.Views[0].Inventory
+	if len(inv.Findings) > 0 {
+		t.Errorf("findings: %v", inv.Findings)
+	}
+	if len(inv.DIMMs) != 2 || len(inv.CPUs) != 1 || len(inv.Drives) != 1 || len(inv.NICs) != 1 || inv.BMC.Firmware != "1.04" {
+		t.Errorf("record: %s, BMC %+v", inv.Summary(), inv.BMC)
 	}
 }
