@@ -223,10 +223,29 @@ func (a *assembly) processors() {
 			a.gpu(n, kind)
 		}
 	}
+	a.graphicsControllers()
 	if len(a.inv.CPUs) == 0 {
 		a.inv.CPUs = cpuSummary(a.system)
 	}
 }
+
+// graphicsControllers are GPUs where the BMC lists none among the processors.
+// The BMC's own screen is none.
+func (a *assembly) graphicsControllers() {
+	if len(a.inv.GPUs) > 0 {
+		return
+	}
+	for _, n := range a.members(a.system, "GraphicsControllers") {
+		if n.absent() || ownScreen.MatchString(n.str("Id")+" "+n.str("Manufacturer")+" "+n.str("Model")+" "+n.str("Name")) {
+			continue
+		}
+		g := gpuFacts(n, "gpu")
+		g.Firmware = first(g.Firmware, n.str("BiosVersion"))
+		a.inv.GPUs = append(a.inv.GPUs, g)
+	}
+}
+
+var ownScreen = regexp.MustCompile(`(?i)embedded|onboard|on-board|integrated|matrox|aspeed|ast[0-9]{4}`)
 
 func (a *assembly) gpu(n node, kind string) {
 	g := gpuFacts(n, kind)

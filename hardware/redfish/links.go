@@ -53,7 +53,7 @@ var links = map[kind][]link{
 	kindSystem: {
 		{"Links/Chassis", kindChassis}, {"Links/ManagedBy", kindManager},
 		{"Storage", kindStorage | collectionOf}, {"PCIeDevices", kindPCIe}, {"Processors", kindProcessor | collectionOf},
-		{"Memory", kindLeaf | collectionOf}, {"EthernetInterfaces", kindLeaf | collectionOf}, {"Boot/BootOptions", kindLeaf | collectionOf},
+		{"GraphicsControllers", kindLeaf | collectionOf}, {"Memory", kindLeaf | collectionOf}, {"EthernetInterfaces", kindLeaf | collectionOf}, {"Boot/BootOptions", kindLeaf | collectionOf},
 		{"VirtualMedia", kindLeaf | collectionOf}, {"Bios", kindLeaf}, {"SecureBoot", kindLeaf},
 		{"Oem/Hp/links/Memory", kindLeaf | collectionOf}, {"Oem/Hp/Links/Memory", kindLeaf | collectionOf},
 		{"Oem/Hpe/Links/PCIDevices", kindLeaf | collectionOf}, {"Oem/Hp/Links/PCIDevices", kindLeaf | collectionOf},

@@ -118,6 +118,26 @@ func TestCounts(t *testing.T) {
 	}
 }
 
+// TestGraphicsControllers has GPUs that are no processors, and screens that
+// are no GPUs.
+func TestGraphicsControllers(t *testing.T) {
+	tree := map[string]any{}
+	if err := json.Unmarshal([]byte(`{"/redfish/v1":{"Systems":{"@odata.id":"/redfish/v1/Systems"}},"/redfish/v1/Systems":{"Members":[{"@odata.id":"/redfish/v1/Systems/1"}]},
+		"/redfish/v1/Systems/1":{"Id":"1","GraphicsControllers":{"@odata.id":"/redfish/v1/Systems/1/GraphicsControllers"}},
+		"/redfish/v1/Systems/1/GraphicsControllers":{"Members":[{"@odata.id":"/redfish/v1/Systems/1/GraphicsControllers/Video.Embedded.1-1"},{"@odata.id":"/redfish/v1/Systems/1/GraphicsControllers/GPU1"}]},
+		"/redfish/v1/Systems/1/GraphicsControllers/Video.Embedded.1-1":{"Id":"Video.Embedded.1-1","Manufacturer":"Matrox Electronics Systems Ltd."},
+		"/redfish/v1/Systems/1/GraphicsControllers/GPU1":{"Id":"GPU1","Manufacturer":"NVIDIA","Model":"L40S","SerialNumber":"G1","BiosVersion":"95.02"}}`), &tree); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Crawl(t.Context(), serve(t, tree).options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g := r.Views[0].Inventory.GPUs; len(g) != 1 || g[0].Model != "L40S" || g[0].Firmware != "95.02" {
+		t.Errorf("GPUs = %+v", g)
+	}
+}
+
 // TestMemorySizes has the ways in which BMCs write a DIMM of 16 GiB.
 func TestMemorySizes(t *testing.T) {
 	for _, s := range []string{`{"CapacityMiB":16384}`, `{"CapacityMiB":"16384"}`, `{"CapacityMiB":"16 GiB"}`, `{"CapacityMiB":"16384 MB"}`, `{"CapacityMiB":16}`,
