@@ -1,7 +1,9 @@
 package redfish
 
 import (
+	"encoding/binary"
 	"maps"
+	"math/bits"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -245,10 +247,12 @@ func bmcInterface(n node, host bool) hardware.BMCInterface {
 	for _, kind := range []string{"IPv4Addresses", "IPv6Addresses"} {
 		for _, a := range n.list(kind) {
 			ip, err := netip.ParseAddr(a.str("Address"))
-			if err != nil || !ip.IsGlobalUnicast() || slices.Contains(i.Addresses, ip.Unmap().WithZone("").String()) {
+			if err != nil || !ip.IsGlobalUnicast() {
 				continue
 			}
-			i.Addresses = append(i.Addresses, ip.Unmap().WithZone("").String())
+			if address := withPrefix(ip.Unmap().WithZone(""), a); !slices.Contains(i.Addresses, address) {
+				i.Addresses = append(i.Addresses, address)
+			}
 			if i.Origin == "" {
 				i.Origin = strings.ToLower(a.str("AddressOrigin"))
 			}
@@ -258,6 +262,19 @@ func bmcInterface(n node, host bool) hardware.BMCInterface {
 		}
 	}
 	return i
+}
+
+// withPrefix is an address with its prefix length, where that is known.
+func withPrefix(ip netip.Addr, n node) string {
+	length := n.small("PrefixLength")
+	if mask, err := netip.ParseAddr(n.str("SubnetMask")); err == nil && mask.Is4() {
+		b := mask.As4()
+		length = bits.LeadingZeros32(^binary.BigEndian.Uint32(b[:]))
+	}
+	if length == 0 || length > ip.BitLen() {
+		return ip.String()
+	}
+	return netip.PrefixFrom(ip, length).String()
 }
 
 var hostNames = regexp.MustCompile(`(?i)^(tohost|host.*|usb[0-9]*|hostusb.*|.*usbnic.*|rndis.*)$`)
@@ -273,8 +290,10 @@ func reachable(b *hardware.BMC) {
 			if b.MAC == "" && (len(i.Addresses) > 0 || withAddress == 1) {
 				b.MAC = i.MAC
 			}
-			if withAddress == 0 {
-				b.Addresses = append(b.Addresses, i.Addresses...)
+			for _, a := range i.Addresses {
+				if address, _, _ := strings.Cut(a, "/"); !slices.Contains(b.Addresses, address) {
+					b.Addresses = append(b.Addresses, address)
+				}
 			}
 		}
 	}

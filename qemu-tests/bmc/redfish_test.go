@@ -255,9 +255,9 @@ func TestRedfishSessionLimit(t *testing.T) {
 	}
 }
 
-// TestCrawl reads the BMC of a healthy server as control does: nothing of it
+// TestRedfishCrawl reads the BMC of a healthy server as control does: nothing of it
 // is a finding, and nothing is asked for that is not there.
-func TestCrawl(t *testing.T) {
+func TestRedfishCrawl(t *testing.T) {
 	b := newBench(t, nil)
 	r, err := redfish.Crawl(t.Context(), redfish.Options{URL: b.redfish, User: "admin", Password: testPassword, CA: []byte(b.CertificatePEM()), Readings: true})
 	if err != nil || len(r.Views) != 1 {
