@@ -1,6 +1,7 @@
 package uplink_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -332,5 +333,118 @@ func TestForbiddenIsAudited(t *testing.T) {
 	}
 	if s, _ := h.status(n); s.Phase != fleet.PhaseWaiting || s.Reason != fleet.ReasonNoAssignment {
 		t.Errorf("its tries made it %+v", s)
+	}
+}
+
+// TestErasingIsAudited: a node that orders the bucket of inventories to forget
+// is refused by the bucket, and stands in its own timeline, once for each way.
+func TestErasingIsAudited(t *testing.T) {
+	h := newHouse(t, bus.Config{})
+	seed, _, err := uplink.NewSeed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := uplink.New(uplink.Config{Role: fleet.RoleAgent, BootID: "boot-one", Seed: seed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(u.Close)
+	reply, err := u.Connect(t.Context(), uplink.Target{Bus: h.bus.Trust(), Enroll: one.request()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := u.PutInventory(t.Context(), []byte(`{"schema":"ingot.inventory/v1"}`)); err != nil {
+		t.Fatal(err)
+	}
+	nc, err := h.dialAs(fleet.UserNode, seed, make(chan error, 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, header := range [][2]string{{"Nats-Rollup", "all"}, {"Nats-Rollup", "sub"}, {"Nats-TTL", "1s"}, {"KV-Operation", "PURGE"}} {
+		m := nats.NewMsg("$KV.ingot-inventory." + string(reply.Node))
+		m.Header.Set(header[0], header[1])
+		if err := nc.PublishMsg(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	told := func() (out []string) {
+		for _, e := range h.said(reply.Node, fleet.KindFinding) {
+			var p fleet.Problem
+			if json.Unmarshal(e.Data, &p) == nil && p.Reason == fleet.ReasonForbidden && strings.Contains(p.Hint, "ingot node revoke "+string(reply.Node)) {
+				out = append(out, p.Evidence)
+			}
+		}
+		return out
+	}
+	h.until(reply.Node, "told of", func(fleet.Status) bool { return len(told()) >= 3 })
+	time.Sleep(200 * time.Millisecond)
+	if got := told(); len(got) != 3 || !strings.Contains(got[0], "Nats-Rollup") {
+		t.Errorf("its timeline says %q; want each header once", got)
+	}
+}
+
+// TestReplyIsNoCommand: JetStream answers a write to whatever reply subject it
+// names. Where that is another node's command, what comes there is signed by
+// nobody: that node refuses it and says so.
+func TestReplyIsNoCommand(t *testing.T) {
+	h := newHouse(t, bus.Config{})
+	victim := machine{"52:54:00:00:00:02", "S-0002", "4c4c4544-0031-3510-8030-b4c04f4d4d32"}
+	vu, err := uplink.New(uplink.Config{Role: fleet.RoleAgent, BootID: "boot-two"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(vu.Close)
+	obeyed := make(chan string, 8)
+	vu.Serve(&uplink.Commands{Roots: h.ring.Roots(), Delegations: h.ring.Delegations, Verbs: map[string]func(context.Context, fleet.Command) (string, error){
+		"vm-stop": func(context.Context, fleet.Command) (string, error) { obeyed <- "vm-stop"; return "", nil },
+	}})
+	v, err := vu.Connect(t.Context(), uplink.Target{Bus: h.bus.Trust(), Enroll: victim.request()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, _, err := uplink.NewSeed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	au, err := uplink.New(uplink.Config{Role: fleet.RoleAgent, BootID: "boot-one", Seed: seed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(au.Close)
+	a, err := au.Connect(t.Context(), uplink.Target{Bus: h.bus.Trust(), Enroll: one.request()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := h.dialAs(fleet.UserNode, seed, make(chan error, 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.PublishRequest("$KV.ingot-inventory."+string(a.Node), "ingot.cmd."+string(v.Node)+".vm-stop", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	refusals := func() (out []fleet.Event) { // the victim's own word
+		for _, e := range events(t, h.bus.Conn()) {
+			if e.Node == v.Node && e.Kind == fleet.KindCommand {
+				out = append(out, e)
+			}
+		}
+		return out
+	}
+	h.until(v.Node, "told of", func(fleet.Status) bool { return len(refusals()) > 0 })
+	said := refusals()
+	var d fleet.CommandData
+	if len(said) != 1 || json.Unmarshal(said[0].Data, &d) != nil || d.OK || d.Verb != "vm-stop" || d.Reason != fleet.ReasonCommandSignature {
+		t.Errorf("the victim's timeline says %+v; want one command refused as %s", said, fleet.ReasonCommandSignature)
+	}
+	select {
+	case verb := <-obeyed:
+		t.Errorf("it carried out %s", verb)
+	default:
 	}
 }

@@ -140,7 +140,12 @@ func (c *Control) start() error {
 	if err != nil {
 		return err
 	}
-	context.AfterFunc(c.ctx, func() { _ = hb.Unsubscribe() }) // the connection outlives control; if it is gone, so is this
+	inv, err := c.nc.Subscribe(string(fleet.KVSubject(fleet.BucketInventory, "*")), c.inventoryWritten)
+	if err != nil {
+		return err
+	}
+	// The connection outlives control; if it is gone, so are these.
+	context.AfterFunc(c.ctx, func() { _ = errors.Join(hb.Unsubscribe(), inv.Unsubscribe()) })
 	c.wg.Go(func() { c.status.tick(c.ctx) })
 	c.wg.Go(func() { c.grants.run(c.ctx) })
 	c.wg.Go(func() { c.observe(c.ctx) })
