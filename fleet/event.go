@@ -119,6 +119,8 @@ type PowerData struct {
 	State  string `json:"state,omitempty"`
 	By     string `json:"by,omitempty"`
 	Error  string `json:"error,omitempty"`
+	// Reason is the code of Error.
+	Reason ReasonCode `json:"reason,omitempty"`
 }
 
 // EnrolledData says who a boot was taken for.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"sync"
 	"time"
 
@@ -123,11 +124,14 @@ func denied(err error) bool {
 	return errors.Is(err, redfish.ErrDenied) || errors.Is(err, ipmi.ErrRefused) || errors.Is(err, errShunned)
 }
 
+// numbers differ from try to try: ports of ours, times, tags.
+var numbers = regexp.MustCompile(`[0-9]+`)
+
 // news says whether an error is another than the last one.
 func (o *owner) news(err error) bool {
 	text := ""
 	if err != nil {
-		text = err.Error()
+		text = numbers.ReplaceAllString(err.Error(), "#")
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -139,11 +139,11 @@ func (c *Control) press(ctx context.Context, cmd fleet.Command) fleet.CommandRep
 	c.log.Info("power", "node", key, "machine", t.name, "action", action, "via", via)
 	text, err := c.act(ctx, t, via, action)
 	if err != nil {
-		c.event(ctx, key, fleet.SourceBMC, fleet.KindPower, fleet.PowerData{Action: string(action), Via: via, By: "operator", Error: err.Error()})
 		reason := fleet.ReasonBMCFailed
 		if denied(err) {
 			reason = fleet.ReasonBMCDenied
 		}
+		c.event(ctx, key, fleet.SourceBMC, fleet.KindPower, fleet.PowerData{Action: string(action), Via: via, By: "operator", Error: err.Error(), Reason: reason})
 		return fleet.CommandReply{Node: key, Problem: fleet.NewProblemOf(reason, err)}
 	}
 	return fleet.CommandReply{OK: true, Node: key, Text: text}

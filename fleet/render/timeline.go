@@ -299,6 +299,7 @@ func tellPower(e fleet.Event) Line {
 	}
 	if d.Error != "" {
 		l.Text += ": " + d.Error
+		l.Reason = cmp.Or(d.Reason, fleet.ReasonBMCFailed)
 	}
 	return l
 }

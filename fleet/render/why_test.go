@@ -132,6 +132,8 @@ func TestWhyDisarmsHostileText(t *testing.T) {
 func TestWhyOfABMC(t *testing.T) {
 	now := time.Date(2026, 11, 22, 22, 0, 0, 0, time.UTC)
 	silent := Line{Kind: fleet.KindBMCFailed, Bad: true, Reason: fleet.ReasonBMCSilent, Text: "BMC: bmc-silent: refused"}
+	failed := tellPower(fleet.Event{Kind: fleet.KindPower, Data: []byte(`{"action":"on","via":"ipmi","error":"it hangs"}`)})
+	failed.Kind = fleet.KindPower
 	answers := Line{Kind: fleet.KindPower, Text: "power read: BMC says off"}
 	for name, tt := range map[string]struct {
 		timeline []Line
@@ -139,6 +141,7 @@ func TestWhyOfABMC(t *testing.T) {
 		do       string
 	}{
 		"silent":           {[]Line{silent}, Wrong, "--bmc-credentials"},
+		"does not obey":    {[]Line{answers, failed}, Wrong, "--via redfish or ipmi"},
 		"heard again":      {[]Line{silent, answers}, Waits, "power it on"},
 		"silent once more": {[]Line{answers, silent}, Wrong, "--bmc-credentials"},
 	} {

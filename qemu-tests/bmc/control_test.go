@@ -232,20 +232,23 @@ func TestControlBadBMC(t *testing.T) {
 		want map[string]fleet.ReasonCode // by way
 		says string
 		told fleet.ReasonCode
+		slow bool
 	}{
 		{"refuses the password", refuses,
-			map[string]fleet.ReasonCode{"redfish": fleet.ReasonBMCDenied, "ipmi": fleet.ReasonBMCDenied}, "the BMC refused the account", fleet.ReasonBMCDenied},
+			map[string]fleet.ReasonCode{"redfish": fleet.ReasonBMCDenied, "ipmi": fleet.ReasonBMCDenied}, "the BMC refused the account", fleet.ReasonBMCDenied, false},
 		{"refuses the password over IPMI, which is all it has", func(t *testing.T) fleet.BMC { return fleet.BMC{IPMI: refuses(t).IPMI} },
-			map[string]fleet.ReasonCode{"ipmi": fleet.ReasonBMCDenied}, "the BMC refused the account", fleet.ReasonBMCDenied},
+			map[string]fleet.ReasonCode{"ipmi": fleet.ReasonBMCDenied}, "the BMC refused the account", fleet.ReasonBMCDenied, false},
 		{"answers nonsense", func(t *testing.T) fleet.BMC {
 			return talks(t, func(c net.Conn) { _, _ = io.Copy(c, io.LimitReader(rand.Reader, 1<<20)) }, func(b []byte) []byte { return append([]byte("nonsense"), b...) })
-		}, map[string]fleet.ReasonCode{"redfish": fleet.ReasonBMCFailed, "ipmi": fleet.ReasonBMCFailed}, "read power state", fleet.ReasonBMCSilent},
+		}, map[string]fleet.ReasonCode{"redfish": fleet.ReasonBMCFailed, "ipmi": fleet.ReasonBMCFailed}, "read power state", fleet.ReasonBMCSilent, true},
+		{"is not there", func(*testing.T) fleet.BMC { return fleet.BMC{IPMI: "127.0.0.1:1"} },
+			map[string]fleet.ReasonCode{"ipmi": fleet.ReasonBMCFailed}, "read power state", fleet.ReasonBMCSilent, false},
 		{"hangs", func(t *testing.T) fleet.BMC {
 			return talks(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, func([]byte) []byte { return nil })
-		}, map[string]fleet.ReasonCode{"redfish": fleet.ReasonBMCFailed}, "read power state", fleet.ReasonBMCSilent},
+		}, map[string]fleet.ReasonCode{"redfish": fleet.ReasonBMCFailed}, "read power state", fleet.ReasonBMCSilent, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if testing.Short() && tt.told == fleet.ReasonBMCSilent {
+			if testing.Short() && tt.slow {
 				t.Skip("it is waited for until the time is up; -short is given")
 			}
 			t.Parallel()
