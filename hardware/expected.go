@@ -3,12 +3,19 @@ package hardware
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
 
 // ExpectedSchema is the schema of [Expected].
 const ExpectedSchema = "ingot.expected/v1"
+
+// How much an [Expected] holds.
+const (
+	MaxExpectedMachines = 20000
+	MaxExpectedSKUs     = 1000
+)
 
 // Expected is what was bought: the machines that should be in the racks, and
 // what each kind of them is made of.
@@ -74,6 +81,53 @@ func (e Expected) Find(aliases []Alias) (ExpectedMachine, bool) {
 		}
 	}
 	return ExpectedMachine{}, false
+}
+
+// Merge is e with what more says: machines of the same serial, or without a
+// serial of the same MAC, and SKUs of the same name are replaced. Merging the
+// same twice changes nothing.
+func (e Expected) Merge(more Expected) Expected {
+	out := Expected{Schema: ExpectedSchema, SKUs: maps.Clone(e.SKUs)}
+	if out.SKUs == nil && len(more.SKUs) > 0 {
+		out.SKUs = map[string]SKU{}
+	}
+	maps.Copy(out.SKUs, more.SKUs)
+	said := map[string]bool{}
+	for _, m := range more.Machines {
+		for _, k := range m.keys() {
+			said[k] = true
+		}
+	}
+	for _, m := range e.Machines {
+		if !slices.ContainsFunc(m.keys(), func(k string) bool { return said[k] }) {
+			out.Machines = append(out.Machines, m)
+		}
+	}
+	out.Machines = append(out.Machines, more.Machines...)
+	slices.SortStableFunc(out.Machines, func(a, b ExpectedMachine) int {
+		return cmp.Or(natural(a.Rack, b.Rack), cmp.Compare(a.Unit, b.Unit), natural(a.Serial, b.Serial), slices.Compare(a.MACs, b.MACs))
+	})
+	return out
+}
+
+// keys are what makes two rows one machine.
+func (m ExpectedMachine) keys() []string {
+	if m.Serial != "" {
+		return []string{AliasSerial + ":" + strings.ToLower(m.Serial)}
+	}
+	var out []string
+	for _, mac := range m.MACs {
+		out = append(out, AliasMAC+":"+string(mac))
+	}
+	return out
+}
+
+// Label is what a machine is called: its name, else its serial, else a MAC.
+func (m ExpectedMachine) Label() string {
+	if m.Name == "" && m.Serial == "" && len(m.MACs) > 0 {
+		return string(m.MACs[0])
+	}
+	return cmp.Or(m.Name, m.Serial)
 }
 
 // Compare is what a server lacks, or has otherwise, by its bill of materials.

@@ -78,3 +78,24 @@ func TestDrift(t *testing.T) {
 		t.Errorf("Drift = %+v", got)
 	}
 }
+
+// Merging replaces a machine by its serial, keeps the others, and changes
+// nothing the second time.
+func TestExpectedMerge(t *testing.T) {
+	old := Expected{SKUs: map[string]SKU{"A": {CPUs: 1}, "B": {CPUs: 2}}, Machines: []ExpectedMachine{
+		{Serial: "X1", Rack: "r1", Unit: 1}, {Serial: "X2", Rack: "r1", Unit: 2}, {MACs: []MAC{"52:54:00:00:00:09"}, Rack: "r9"}}}
+	more := Expected{SKUs: map[string]SKU{"A": {CPUs: 4}}, Machines: []ExpectedMachine{
+		{Serial: "x2", Rack: "r10", Unit: 2, SKU: "A"}, {MACs: []MAC{"52:54:00:00:00:08", "52:54:00:00:00:09"}, Rack: "r2"}}}
+	want := Expected{Schema: ExpectedSchema, SKUs: map[string]SKU{"A": {CPUs: 4}, "B": {CPUs: 2}}, Machines: []ExpectedMachine{
+		{Serial: "X1", Rack: "r1", Unit: 1}, {MACs: more.Machines[1].MACs, Rack: "r2"}, {Serial: "x2", Rack: "r10", Unit: 2, SKU: "A"}}}
+	got := old.Merge(more)
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("Merge (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff(got, got.Merge(more)); d != "" {
+		t.Errorf("merging again changes (-first +again):\n%s", d)
+	}
+	if old.SKUs["A"].CPUs != 1 {
+		t.Error("Merge changed what it was called on")
+	}
+}
