@@ -7,14 +7,15 @@
 //
 //	what                 where                                        writer
 //	events               stream ingot-events, ingot.ev.<node>.<source>.<kind>   the node (agent, resident, vm); netboot, bmc, control
-//	inventory, latest    KV ingot-inventory                           that node
+//	inventory, latest    KV ingot-inventory                           that node; joined with its BMC's view, control
+//	readings, latest     KV ingot-readings                            that node; its BMC's, control
 //	status, latest       KV ingot-status                              the status reducer, compare-and-set
 //	grant, latest        KV ingot-grant, republished ingot.granted.<node>       the grant reconciler, compare-and-set
 //	heartbeat            core ingot.hb.<node>                         that node
 //	"ask again"          core ingot.wake.<key>                        control
 //	nodes and sessions   KV ingot-nodes                               enrolment, compare-and-set
 //	attempts             KV ingot-attempts                            control, compare-and-set before every power action
-//	stacks, rules, expected machines   KV ingot-config                operators
+//	stacks, rules, expected machines, baselines   KV ingot-config     operators, signed
 //	commands to control  micro services ingot.ctl.<verb>, ingot.bmc.<verb>      operators, signed
 //
 // JSON, snake_case, times in RFC 3339 UTC, sizes in bytes. Every value carries
@@ -23,7 +24,7 @@
 // # Laws of the bus
 //
 // A node may publish ingot.ev.<n>.agent.> (or .resident.> and .vm.>),
-// ingot.log.<n>.agent.>, ingot.hb.<n>, $KV.ingot-inventory.<n> and
+// ingot.log.<n>.agent.>, ingot.hb.<n>, $KV.ingot-inventory.<n>, $KV.ingot-readings.<n> and
 // $JS.API.DIRECT.GET.KV_ingot-grant.$KV.ingot-grant.<n>; it may subscribe to
 // ingot.granted.<n>, ingot.cmd.<n>.* and _INBOX_<n>.>; it may answer once. It
 // has no CONSUMER.*, no STREAM.* and no $SRV. A grant's republished copy is a

@@ -170,6 +170,8 @@ type Machine struct {
 	UUID   string   `json:"uuid,omitempty"`
 	MACs   []string `json:"macs,omitempty"`
 	BMC    *BMC     `json:"bmc,omitempty"`
+	// SKU names the bill of materials that it was bought by.
+	SKU string `json:"sku,omitempty"`
 }
 
 // BMC says where a machine's BMC answers. Credentials are not kept here.

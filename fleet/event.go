@@ -85,6 +85,7 @@ const (
 	KindInit      = "init"      // agent: StepData; /init runs
 	KindStep      = "step"      // agent: StepData; a phase began, ended or waits
 	KindReport    = "report"    // agent: ReportData; inventory is stored
+	KindInventory = "inventory" // agent: ReportData; what slower readers found is stored too
 	KindWaiting   = "waiting"   // agent: StepData; waits for a grant
 	KindFetch     = "fetch"     // agent: FetchData
 	KindVerified  = "verified"  // agent: AssignedData

@@ -21,6 +21,7 @@ const (
 	StreamEvents = "ingot-events"
 
 	BucketInventory = "ingot-inventory"
+	BucketReadings  = "ingot-readings"
 	BucketStatus    = "ingot-status"
 	BucketGrant     = "ingot-grant"
 	BucketNodes     = "ingot-nodes"
@@ -112,4 +113,21 @@ const (
 	ConfigRule       = "rule."       // + rule ID: RuleEntry
 	ConfigMachine    = "machine."    // + name: Machine
 	ConfigDelegation = "delegation." // + role: images.Envelope
+	ConfigBaseline   = "baseline."   // + node ID: SignedEntry of a Baseline
+	ConfigExpected   = "expected"    // SignedEntry of a hardware.Expected
 )
+
+// KeyJoined is where the inventory of a node stands as its own readers and its
+// BMC see it together, with what differs from what is expected and accepted.
+// Nodes write under their own ID alone, control under the others; the header
+// [HeaderAttempt] says of which boot these are.
+func KeyJoined(n NodeID) string { return string(n) + ".bmc" }
+
+// KeyLAN is what the BMC alone says, over its own network.
+func KeyLAN(n NodeID) string { return string(n) + ".lan" }
+
+// KeyLast is what stood under [KeyJoined] at the end of the boot before.
+func KeyLast(n NodeID) string { return string(n) + ".last" }
+
+// HeaderAttempt is the header of what control writes about one boot.
+const HeaderAttempt = "Ingot-Attempt"

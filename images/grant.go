@@ -25,6 +25,8 @@ const (
 	DelegationType = "application/vnd.ingot.delegation.v1+json"
 	HandoffType    = "application/vnd.ingot.handoff.v1+json"
 	CommandType    = "application/vnd.ingot.command.v1+json"
+	BaselineType   = "application/vnd.ingot.baseline.v1+gzip"
+	ExpectedType   = "application/vnd.ingot.expected.v1+gzip"
 )
 
 // Envelope is a DSSE envelope (secure-systems-lab/dsse v1.0) as it travels.
@@ -43,8 +45,8 @@ type Signature struct {
 // Role is what a delegated key may sign.
 type Role string
 
-// The roles. Operators sign manifests, rules and commands; reconcilers sign
-// grants.
+// The roles. Operators sign manifests, rules, commands, baselines and what is
+// expected; reconcilers sign grants.
 const (
 	RoleOperator   Role = "operator"
 	RoleReconciler Role = "reconciler"

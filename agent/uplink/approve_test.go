@@ -269,7 +269,7 @@ func TestPendingHasNoRights(t *testing.T) {
 			t.Errorf("a pending key may %s", what)
 		}
 	}
-	for _, s := range []string{"ingot.ev.mac-525400000001.agent.init", "ingot.hb.mac-525400000001", "$KV.ingot-inventory.mac-525400000001",
+	for _, s := range []string{"ingot.ev.mac-525400000001.agent.init", "ingot.hb.mac-525400000001", "$KV.ingot-inventory.mac-525400000001", "$KV.ingot-readings.mac-525400000001",
 		"ingot.ctl.approve", "ingot.ctl.reject", "ingot.ctl.revoke", "ingot.bmc.power", "ingot.wake." + k.Key(), "$JS.API.INFO", "$SRV.PING"} {
 		forbidden("publish "+s, nc.Publish(s, nil))
 	}

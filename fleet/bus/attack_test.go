@@ -88,6 +88,7 @@ func TestWire(t *testing.T) {
 	for _, tt := range []struct{ name, user, sends, says string }{
 		{"1 MB as an event", fleet.UserNode, "PUB ingot.ev.n-me.agent.step 1048576\r\n" + mb + "\r\n", "Maximum Payload Violation"},
 		{"1 MB as inventory", fleet.UserNode, "PUB $KV.ingot-inventory.n-me 1048576\r\n" + mb + "\r\n", "Maximum Payload Violation"},
+		{"1 MB as readings", fleet.UserNode, "PUB $KV.ingot-readings.n-me 1048576\r\n" + mb + "\r\n", "Maximum Payload Violation"},
 		{"1 MB of headers", fleet.UserNode, "HPUB ingot.ev.n-me.agent.step 1048576 1048576\r\n" + mb + "\r\n", "Maximum Payload Violation"},
 		{"1 MB as an enrolment", fleet.UserEnroll, "PUB ingot.ctl.enroll 1048576\r\n" + mb + "\r\n", "Maximum Payload Violation"},
 		{"a size that overflows", fleet.UserNode, "PUB ingot.ev.n-me.agent.step 99999999999999999999\r\n", ""},

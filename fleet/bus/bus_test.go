@@ -232,6 +232,9 @@ func laws(t *testing.T, s *bus.Server, a *sessions) {
 		{agent, "heartbeat of another", "ingot.hb.n-other"},
 		{agent, "inventory of another", "$KV.ingot-inventory.n-other"},
 		{agent, "the BMC's view of its own", "$KV.ingot-inventory.n-me.bmc"},
+		{agent, "readings of another", "$KV.ingot-readings.n-other"},
+		{agent, "the BMC's readings of its own", "$KV.ingot-readings.n-me.bmc"},
+		{agent, "its own baseline", "$KV.ingot-config.baseline.n-me"},
 		{agent, "its own status", "$KV.ingot-status.n-me"},
 		{agent, "its own grant", "$KV.ingot-grant.n-me"},
 		{agent, "a rule", "$KV.ingot-config.rule.x"},
@@ -253,6 +256,8 @@ func laws(t *testing.T, s *bus.Server, a *sessions) {
 		{agent, "another's inbox", "_INBOX_n-other.x"},
 		{resident, "event as its agent", "ingot.ev.n-me.agent.init"},
 		{resident, "inventory", "$KV.ingot-inventory.n-me"},
+		{resident, "readings", "$KV.ingot-readings.n-me"},
+		{enrolling, "readings", "$KV.ingot-readings.n-me"},
 		{enrolling, "an event", "ingot.ev.n-me.agent.init"},
 		{enrolling, "a heartbeat", "ingot.hb.n-me"},
 		{enrolling, "stream info", "$JS.API.INFO"},
@@ -296,6 +301,7 @@ func TestLawsAllow(t *testing.T) {
 	}{
 		{agent, "ingot.ev.n-me.agent.init"},
 		{agent, "$KV.ingot-inventory.n-me"},
+		{agent, "$KV.ingot-readings.n-me"},
 		{resident, "ingot.ev.n-me.resident.layer"},
 		{resident, "ingot.ev.n-me.vm.layer"},
 	} {
@@ -380,7 +386,7 @@ func TestReplyIsNoDoor(t *testing.T) {
 
 func replyIsNoDoor(t *testing.T, s *bus.Server, a *sessions) {
 	agent := node(t, s, a, "n-me", fleet.RoleAgent)
-	buckets := []string{fleet.BucketInventory, fleet.BucketStatus, fleet.BucketGrant, fleet.BucketNodes, fleet.BucketAttempts, fleet.BucketConfig}
+	buckets := []string{fleet.BucketInventory, fleet.BucketReadings, fleet.BucketStatus, fleet.BucketGrant, fleet.BucketNodes, fleet.BucketAttempts, fleet.BucketConfig}
 	for _, b := range buckets {
 		if _, err := keyValue(t, s, b).Put(t.Context(), "n-other", []byte("precious")); err != nil {
 			t.Fatal(err)
@@ -399,7 +405,7 @@ func replyIsNoDoor(t *testing.T, s *bus.Server, a *sessions) {
 		replies = append(replies, "$KV."+b+".n-other")
 	}
 	for _, reply := range replies {
-		for _, via := range []string{"ingot.ev.n-me.agent.init", "$KV.ingot-inventory.n-me", "$JS.API.DIRECT.GET.KV_ingot-grant.$KV.ingot-grant.n-me"} {
+		for _, via := range []string{"ingot.ev.n-me.agent.init", "$KV.ingot-inventory.n-me", "$KV.ingot-readings.n-me", "$JS.API.DIRECT.GET.KV_ingot-grant.$KV.ingot-grant.n-me"} {
 			if err := agent.PublishRequest(via, reply, []byte("x")); err != nil {
 				t.Fatal(err)
 			}
@@ -437,12 +443,18 @@ func TestRollupPurgeDelete(t *testing.T) {
 
 func rollupPurgeDelete(t *testing.T, s *bus.Server, a *sessions) {
 	agent := node(t, s, a, "n-me", fleet.RoleAgent)
-	kv := keyValue(t, s, fleet.BucketInventory)
+	for _, b := range []string{fleet.BucketInventory, fleet.BucketReadings} {
+		rollupPurgeDeleteOf(t, s, agent, b)
+	}
+}
+
+func rollupPurgeDeleteOf(t *testing.T, s *bus.Server, agent *client, bucket string) {
+	kv := keyValue(t, s, bucket)
 	if _, err := kv.Put(t.Context(), "n-other", []byte("precious")); err != nil {
 		t.Fatal(err)
 	}
 	for _, rollup := range []string{"all", "sub"} {
-		m := nats.NewMsg("$KV.ingot-inventory.n-me")
+		m := nats.NewMsg("$KV." + bucket + ".n-me")
 		m.Header.Set("Nats-Rollup", rollup)
 		r, err := agent.RequestMsg(m, 3*time.Second)
 		if err != nil {
@@ -453,7 +465,7 @@ func rollupPurgeDelete(t *testing.T, s *bus.Server, a *sessions) {
 			t.Errorf("rollup %s was let through: %s", rollup, r.Data)
 		}
 	}
-	m := nats.NewMsg("$KV.ingot-inventory.n-me")
+	m := nats.NewMsg("$KV." + bucket + ".n-me")
 	m.Header.Set("Nats-TTL", "1s")
 	r, err := agent.RequestMsg(m, 3*time.Second)
 	if err != nil {
@@ -469,7 +481,7 @@ func rollupPurgeDelete(t *testing.T, s *bus.Server, a *sessions) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"KV_ingot-inventory", fleet.StreamEvents} {
+	for _, name := range []string{"KV_" + bucket, fleet.StreamEvents} {
 		st, err := js.Stream(t.Context(), name)
 		if err != nil {
 			t.Fatal(err)

@@ -30,7 +30,7 @@ func nodeLaws(n fleet.NodeID, r fleet.Role) jwt.Permissions {
 	switch r {
 	case fleet.RoleAgent:
 		pub = append(pub, "ingot.ev."+id+".agent.>", "ingot.log."+id+".agent.>",
-			string(fleet.KVSubject(fleet.BucketInventory, id)))
+			string(fleet.KVSubject(fleet.BucketInventory, id)), string(fleet.KVSubject(fleet.BucketReadings, id)))
 	case fleet.RoleResident:
 		pub = append(pub, "ingot.ev."+id+".resident.>", "ingot.ev."+id+".vm.>", "ingot.log."+id+".resident.>")
 	}
@@ -80,5 +80,6 @@ var crossings = []string{
 	"ingot.ev.>",
 	"ingot.hb.*",
 	"$KV." + fleet.BucketInventory + ".*",
+	"$KV." + fleet.BucketReadings + ".*",
 	"$JS.API.DIRECT.GET.KV_" + fleet.BucketGrant + ".$KV." + fleet.BucketGrant + ".*",
 }

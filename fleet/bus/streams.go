@@ -52,7 +52,7 @@ func (s *Server) streams() []jetstream.StreamConfig {
 		AllowDirect: true, DenyDelete: true, DenyPurge: true,
 	}}
 	for _, b := range []string{
-		fleet.BucketInventory, fleet.BucketStatus, fleet.BucketGrant,
+		fleet.BucketInventory, fleet.BucketReadings, fleet.BucketStatus, fleet.BucketGrant,
 		fleet.BucketNodes, fleet.BucketAttempts, fleet.BucketConfig,
 	} {
 		all = append(all, bucket(b, s.replicas))

@@ -156,6 +156,22 @@ func (r Roots) OpenCommand(ds []images.Envelope, e images.Envelope, now time.Tim
 	return r.open(ds, images.RoleOperator, e, images.CommandType, now)
 }
 
+// OpenBy checks that an operator signed a document of the given type, and
+// returns its bytes and the ID of the operator's key.
+func (r Roots) OpenBy(ds []images.Envelope, e images.Envelope, typ string, now time.Time) (payload []byte, by string, err error) {
+	keys, err := r.Delegated(ds, images.RoleOperator, now)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, k := range keys {
+		if payload, err = Open(e, typ, k); err == nil {
+			by, err = KeyID(k)
+			return payload, by, err
+		}
+	}
+	return nil, "", err
+}
+
 // SignJSON marshals v and signs the bytes.
 func SignJSON(key ed25519.PrivateKey, payloadType string, v any) (images.Envelope, []byte, error) {
 	b, err := json.Marshal(v)
