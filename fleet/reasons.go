@@ -180,6 +180,12 @@ var codeForm = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 // be of a version with another table.
 func (c ReasonCode) WellFormed() bool { return len(c) <= 64 && codeForm.MatchString(string(c)) }
 
+// OfHardware says whether a code is a finding of the inventory.
+func (c ReasonCode) OfHardware() bool {
+	r, known := Explain(c)
+	return known && r.Where == "inventory"
+}
+
 // NewProblem is a problem with the table's hint.
 func NewProblem(code ReasonCode, evidence string) Problem {
 	return Problem{Reason: code, Hint: code.Hint(), Evidence: evidence}

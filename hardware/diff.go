@@ -103,6 +103,28 @@ func Diff(a, b Inventory) []Change {
 	return out
 }
 
+// Without is a record less the parts that this source alone knows: what to
+// compare with where the source was not read.
+func (inv Inventory) Without(source string) Inventory {
+	out := cloned(inv)
+	v := reflect.ValueOf(&out).Elem()
+	for i := range v.NumField() {
+		list := v.Field(i)
+		if list.Kind() != reflect.Slice {
+			continue
+		}
+		kept := reflect.MakeSlice(list.Type(), 0, list.Len())
+		for j := range list.Len() {
+			from := list.Index(j).FieldByName("Sources")
+			if !from.IsValid() || from.Len() != 1 || from.Index(0).String() != source {
+				kept = reflect.Append(kept, list.Index(j))
+			}
+		}
+		list.Set(kept)
+	}
+	return out
+}
+
 // diff matches the parts of two lists: by serial, then by place.
 func (k kind) diff(a, b reflect.Value) []Change {
 	if a.Len() == 0 || b.Len() == 0 && k.unknowable() {

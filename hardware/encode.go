@@ -108,3 +108,25 @@ func Decode(b []byte) (Inventory, error) {
 	inv.Normalize()
 	return inv, nil
 }
+
+// Encode is the normalized readings as JSON of at most [MaxInventoryBytes].
+// Where they would be larger, entries of logs go first, then sensors.
+func (r Readings) Encode() ([]byte, error) {
+	c := cloned(r)
+	c.Normalize()
+	b := canonical(c)
+	if len(b) > MaxInventoryBytes {
+		for i := range c.Logs {
+			c.Logs[i].Newest = nil
+		}
+		b = canonical(c)
+	}
+	if len(b) > MaxInventoryBytes {
+		c.Sensors = nil
+		b = canonical(c)
+	}
+	if len(b) > MaxInventoryBytes {
+		return nil, fmt.Errorf("encode readings: %d bytes, at most %d", len(b), MaxInventoryBytes)
+	}
+	return b, nil
+}

@@ -1,6 +1,9 @@
 package hardware
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Severity says how much a finding matters.
 type Severity string
@@ -11,6 +14,9 @@ const (
 	Warning  Severity = "warning"
 	Critical Severity = "critical"
 )
+
+// Rank orders severities: the graver, the higher.
+func (s Severity) Rank() int { return slices.Index([]Severity{Info, Warning, Critical}, s) }
 
 // Code names a kind of finding, in kebab case.
 type Code string

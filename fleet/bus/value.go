@@ -20,11 +20,16 @@ type Value struct {
 	Attempt int64
 }
 
+// valueTimeout bounds one request: it may be lost with a server of the bus.
+const valueTimeout = 5 * time.Second
+
 // ErrNoValue says that a key has no value.
 var ErrNoValue = errors.New("it has no value")
 
 // GetValue reads a key with the boot that it is of. Any replica answers.
 func GetValue(ctx context.Context, nc *nats.Conn, bucket, key string) (Value, error) {
+	ctx, cancel := context.WithTimeout(ctx, valueTimeout)
+	defer cancel()
 	v, err := getValue(ctx, nc, bucket, key)
 	if err != nil {
 		return Value{}, fmt.Errorf("read %s of %s: %w", key, bucket, err)

@@ -14,7 +14,9 @@ import (
 func TestValues(t *testing.T) {
 	s, a := start(t, bus.Config{})
 	js := jetstreamOf(t, s)
-	get := func(key string) (bus.Value, error) { return bus.GetValue(t.Context(), s.Conn(), fleet.BucketInventory, key) }
+	get := func(key string) (bus.Value, error) {
+		return bus.GetValue(t.Context(), s.Conn(), fleet.BucketInventory, key)
+	}
 	if _, err := get("n-me.bmc"); !errors.Is(err, bus.ErrNoValue) {
 		t.Errorf("a key that nobody wrote: %v", err)
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/ingot-metal/ingot/hardware"
 	"github.com/ingot-metal/ingot/hardware/ipmi"
 	"github.com/ingot-metal/ingot/hardware/redfish"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
@@ -34,14 +33,14 @@ const (
 // bmcs speaks to the BMCs that are known. There is one owner per BMC: whoever
 // speaks to it holds its turn.
 type bmcs struct {
-	c         *Control
-	inventory jetstream.KeyValue
-	wake      chan struct{}
-	crawls    chan fleet.NodeID
+	c      *Control
+	wake   chan struct{}
+	crawls chan crawl
 
-	mu      sync.Mutex
-	owners  map[string]*owner // by address
-	crawled map[fleet.NodeID]int64
+	mu     sync.Mutex
+	owners map[string]*owner // by address
+	// begun and ended are the last boots whose crawls did.
+	begun, ended map[fleet.NodeID]int64
 }
 
 // owner is the turn to speak to one BMC.
@@ -59,13 +58,9 @@ type target struct {
 	bmc  fleet.BMC
 }
 
-func newBMCs(ctx context.Context, js jetstream.JetStream, c *Control) (*bmcs, error) {
-	kv, err := js.KeyValue(ctx, fleet.BucketInventory)
-	if err != nil {
-		return nil, fmt.Errorf("open bucket %s: %w", fleet.BucketInventory, err)
-	}
-	return &bmcs{c: c, inventory: kv, wake: make(chan struct{}, 1), crawls: make(chan fleet.NodeID, 1024),
-		owners: map[string]*owner{}, crawled: map[fleet.NodeID]int64{}}, nil
+func newBMCs(c *Control) *bmcs {
+	return &bmcs{c: c, wake: make(chan struct{}, 1), crawls: make(chan crawl, 1024),
+		owners: map[string]*owner{}, begun: map[fleet.NodeID]int64{}, ended: map[fleet.NodeID]int64{}}
 }
 
 func (b *bmcs) nudge() {
@@ -220,11 +215,12 @@ func (b *bmcs) target(ctx context.Context, key fleet.NodeID) (target, bool) {
 	if m, ok := b.c.reg.machineOf(key); ok && m.BMC != nil && len(ways(*m.BMC)) > 0 {
 		return target{key, m.Name, *m.BMC}, true
 	}
-	inv, ok, err := b.stored(ctx, key)
-	if err != nil || !ok || len(inv.BMC.Addresses) == 0 {
+	inv, _, ok, err := b.c.views.inventory(ctx, string(key))
+	address := reachable(inv.BMC.Addresses)
+	if err != nil || !ok || address == "" {
 		return target{}, false
 	}
-	return target{key, string(key), fleet.BMC{Address: inv.BMC.Addresses[0]}}, true
+	return target{key, string(key), fleet.BMC{Address: address}}, true
 }
 
 func (b *bmcs) run(ctx context.Context) {

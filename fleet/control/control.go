@@ -66,6 +66,7 @@ type Control struct {
 	pub    *publisher
 	grants *granter
 	bmcs   *bmcs
+	views  *views
 	seen   chan netboot.Event
 	powers chan struct{} // one for each power command under way
 
@@ -124,12 +125,14 @@ func (c *Control) start() error {
 		return err
 	}
 	c.pub = newPublisher(js, c.cfg.Reconciler.Seed())
-	c.status.changed = c.statusChanged
-	c.status.malformed = c.malformed
-	if err := c.status.load(c.ctx); err != nil {
+	if c.views, err = newViews(c.ctx, js, c); err != nil {
 		return err
 	}
-	if c.bmcs, err = newBMCs(c.ctx, js, c); err != nil {
+	c.bmcs = newBMCs(c)
+	c.status.changed = c.statusChanged
+	c.status.reported = func(n fleet.NodeID) { c.views.nudge(n) }
+	c.status.malformed = c.malformed
+	if err := c.status.load(c.ctx); err != nil {
 		return err
 	}
 	if err := c.watchBuckets(js); err != nil {
@@ -151,6 +154,7 @@ func (c *Control) start() error {
 	c.wg.Go(func() { c.observe(c.ctx) })
 	c.wg.Go(func() { c.expire(c.ctx) })
 	c.wg.Go(func() { c.bmcs.run(c.ctx) })
+	c.wg.Go(func() { c.views.run(c.ctx) })
 	c.cfg.Bus.SetAuthorizer(c)
 	c.cfg.Bus.OnViolation(c.violated)
 	return c.serve()
@@ -209,6 +213,12 @@ func (c *Control) configChanged(key string, raw *json.RawMessage, _ uint64) {
 		}
 		c.reg.setMachine(name, m)
 		c.bmcs.nudge()
+	case key == fleet.ConfigExpected:
+		c.expectedChanged(raw)
+	default:
+		if n, ok := baselineOf(key); ok {
+			c.views.nudge(n)
+		}
 	}
 }
 

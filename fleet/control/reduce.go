@@ -131,7 +131,10 @@ var reducers = map[string]func(*fleet.Status, fleet.Event, time.Time){
 	fleet.KindRevoked:  reduceTurnedAway,
 	fleet.KindAssigned: reduceAssigned, fleet.KindGranted: reduceAssigned, fleet.KindVerified: reduceAssigned,
 	fleet.KindInit: reduceStep, fleet.KindStep: reduceStep,
-	fleet.KindReport:  reduceReport,
+	fleet.KindReport: reduceReport,
+	fleet.KindInventory: func(s *fleet.Status, e fleet.Event, _ time.Time) {
+		s.Summary = firstOf(read[fleet.ReportData](e).Summary, s.Summary) // what came late changes no phase
+	},
 	fleet.KindWaiting: reduceWaiting,
 	fleet.KindFetch:   reduceFetch,
 	fleet.KindRefused: reduceProblem,
@@ -371,14 +374,14 @@ func reduceWaiting(s *fleet.Status, _ fleet.Event, now time.Time) {
 }
 
 // reduceFinding takes what control found: where a node waits for a grant, it is
-// why none comes.
+// why none comes, unless it is about the hardware.
 func reduceFinding(s *fleet.Status, e fleet.Event, now time.Time) {
 	d := read[fleet.Problem](e)
 	switch {
 	case d.Reason == "":
 	case e.Source != fleet.SourceControl: // its own word of itself blames nothing
 		note(s, now, string(d.Reason)+": "+d.Evidence)
-	case s.Phase == fleet.PhaseWaiting && d.Reason != fleet.ReasonMessageMalformed && d.Reason != fleet.ReasonForbidden:
+	case s.Phase == fleet.PhaseWaiting && d.Reason != fleet.ReasonMessageMalformed && d.Reason != fleet.ReasonForbidden && !d.Reason.OfHardware():
 		blameBy(s, d, now)
 	default:
 		note(s, now, string(d.Reason)+": "+d.Evidence)

@@ -41,6 +41,7 @@ type registry struct {
 	byAlias  map[string]fleet.NodeID
 	denied   map[string]fleet.NodeID  // keys of revoked sessions
 	machines map[string]fleet.Machine // by name
+	imported imported
 }
 
 type known struct {
@@ -169,7 +170,7 @@ func (r *registry) machineByAliases(aliases []string) (fleet.Machine, bool) {
 			return m, true
 		}
 	}
-	return fleet.Machine{}, false
+	return r.imported.machine(aliases)
 }
 
 // aliasesOf are the names that decide who a server is, the weightiest first.
@@ -243,6 +244,9 @@ func (r *registry) machineOf(key fleet.NodeID) (fleet.Machine, bool) {
 			return m, true
 		}
 	}
+	if m, ok := r.importedAt(key); ok {
+		return m, true
+	}
 	if hex, ok := strings.CutPrefix(string(key), "mac-"); ok {
 		return r.machineByAliases([]string{"mac:" + string(hardware.ParseMAC(hex))})
 	}
@@ -253,6 +257,9 @@ func (r *registry) machineOf(key fleet.NodeID) (fleet.Machine, bool) {
 func (r *registry) find(name string) (fleet.NodeID, fleet.Machine, bool) {
 	r.mu.RLock()
 	m, named := r.machines[name]
+	if !named {
+		m, named = at(r.imported, r.imported.byName, name)
+	}
 	r.mu.RUnlock()
 	if named {
 		return r.keyOf(m), m, true

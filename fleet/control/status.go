@@ -34,6 +34,8 @@ type statuses struct {
 	since time.Time
 	// changed is called after a write, without locks.
 	changed func(fleet.Status)
+	// reported is told that a node stored an inventory.
+	reported func(fleet.NodeID)
 	// malformed is told what a node sent that is no message.
 	malformed func(ctx context.Context, n fleet.NodeID, what string, err error)
 
@@ -53,7 +55,7 @@ type held struct {
 func newStatuses(ctx context.Context, js jetstream.JetStream, reg *registry, log *slog.Logger) (*statuses, error) {
 	t, err := openTable[fleet.Status](ctx, js, fleet.BucketStatus)
 	return &statuses{table: t, js: js, reg: reg, log: log, since: time.Now(), now: map[fleet.NodeID]*held{},
-		changed: func(fleet.Status) {}, malformed: func(context.Context, fleet.NodeID, string, error) {}}, err
+		changed: func(fleet.Status) {}, reported: func(fleet.NodeID) {}, malformed: func(context.Context, fleet.NodeID, string, error) {}}, err
 }
 
 // load takes the stored statuses into memory.
@@ -237,6 +239,8 @@ func (s *statuses) event(ctx context.Context, m bus.Stored) error {
 		return err
 	}
 	switch e.Kind {
+	case fleet.KindReport, fleet.KindInventory:
+		s.reported(e.Node)
 	case fleet.KindEnrolled, fleet.KindApproved, fleet.KindRejected, fleet.KindRevoked:
 		for _, k := range read[fleet.EnrolledData](e).SeenAs {
 			if err := s.forget(ctx, k); err != nil {

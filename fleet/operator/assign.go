@@ -74,27 +74,19 @@ func (c *Client) put(ctx context.Context, key string, v any) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %v", key, err)
 	}
-	if len(b) > fleet.MaxMessageBytes {
-		return fmt.Errorf("write %s: is %d bytes, the bus takes %d", key, len(b), fleet.MaxMessageBytes)
-	}
+	return c.change(ctx, key, func([]byte) ([]byte, error) { return b, nil })
+}
+
+// change writes what f makes of the present bytes of a key, nil where there are
+// none. f is called again where somebody else wrote meanwhile.
+func (c *Client) change(ctx context.Context, key string, f func(old []byte) ([]byte, error)) error {
 	kv, err := c.bucket(ctx, fleet.BucketConfig)
 	if err != nil {
 		return err
 	}
 	for range casTries {
 		// Whether a write that nobody answered was done is seen by the next try.
-		_, err = steady(ctx, 2*oneTry, func(ctx context.Context) (uint64, error) {
-			old, err := entry(ctx, kv, key)
-			switch {
-			case errors.Is(err, jetstream.ErrKeyNotFound):
-				return kv.Create(ctx, key, b)
-			case err != nil:
-				return 0, err
-			case string(old.Value()) == string(b):
-				return old.Revision(), nil
-			}
-			return kv.Update(ctx, key, b, old.Revision())
-		})
+		_, err = steady(ctx, 2*oneTry, func(ctx context.Context) (uint64, error) { return changeOnce(ctx, kv, key, f) })
 		if !bus.Conflict(err) {
 			break // else another operator wrote at the same time, and the later one stands
 		}
@@ -103,6 +95,30 @@ func (c *Client) put(ctx context.Context, key string, v any) error {
 		return c.explain(fmt.Errorf("write %s: %w", key, err))
 	}
 	return nil
+}
+
+func changeOnce(ctx context.Context, kv jetstream.KeyValue, key string, f func(old []byte) ([]byte, error)) (uint64, error) {
+	old, err := entry(ctx, kv, key)
+	there := err == nil
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return 0, err
+	}
+	var was []byte
+	if there {
+		was = old.Value()
+	}
+	b, err := f(was)
+	switch {
+	case err != nil:
+		return 0, err
+	case len(b) > fleet.MaxMessageBytes:
+		return 0, fmt.Errorf("is %d bytes, the bus takes %d", len(b), fleet.MaxMessageBytes)
+	case !there:
+		return kv.Create(ctx, key, b)
+	case string(was) == string(b):
+		return old.Revision(), nil
+	}
+	return kv.Update(ctx, key, b, old.Revision())
 }
 
 // casTries bounds how often a write is tried again because another came first.

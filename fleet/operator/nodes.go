@@ -90,9 +90,15 @@ func (c *Client) Statuses(ctx context.Context) ([]fleet.Status, error) {
 	return all, err
 }
 
-// Machines returns the machines that operators expect, by name.
+// Machines returns the machines that operators expect, by name: those that serve
+// was told of, and those that were imported.
 func (c *Client) Machines(ctx context.Context) ([]fleet.Machine, error) {
 	all, err := values[fleet.Machine](ctx, c, fleet.BucketConfig, fleet.ConfigMachine)
+	if err != nil {
+		return nil, err
+	}
+	e, _, err := c.Expected(ctx)
+	all = withExpected(all, e)
 	slices.SortFunc(all, func(a, b fleet.Machine) int { return cmp.Compare(a.Name, b.Name) })
 	return all, err
 }
@@ -213,26 +219,6 @@ func (t Target) is(name string) bool {
 			slices.ContainsFunc(m.MACs, func(x string) bool { return sameMAC(x, name) })
 	}
 	return false
-}
-
-// Inventory returns the last inventory of a node; false where there is none.
-func (c *Client) Inventory(ctx context.Context, n fleet.NodeID) (hardware.Inventory, bool, error) {
-	var inv hardware.Inventory
-	kv, err := c.bucket(ctx, fleet.BucketInventory)
-	if err != nil {
-		return inv, false, err
-	}
-	e, err := entry(ctx, kv, string(n))
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return inv, false, nil
-	}
-	if err != nil {
-		return inv, false, c.explain(fmt.Errorf("read inventory of %s: %w", n, err))
-	}
-	if err := json.Unmarshal(e.Value(), &inv); err != nil {
-		return inv, false, fmt.Errorf("read inventory of %s: %v", n, err)
-	}
-	return inv, true, nil
 }
 
 // Status returns the status of a node, and its revision.

@@ -85,7 +85,7 @@ func loadNode(ctx context.Context, c *operator.Client, t operator.Target) (rende
 	if err != nil || t.Status == nil {
 		return n, err
 	}
-	inv, ok, err := c.Inventory(ctx, t.Status.Node)
+	inv, ok, err := c.Inventory(ctx, t.Status.Node, t.Status.Attempt)
 	if err != nil {
 		return n, err
 	}
