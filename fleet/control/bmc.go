@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"sync"
 	"time"
@@ -139,6 +140,9 @@ func (b *bmcs) redfish(bmc fleet.BMC, timeout time.Duration) (redfish.Options, b
 	url := bmc.Redfish
 	if url == "" && bmc.Address != "" {
 		url = "https://" + bmc.Address
+		if a, err := netip.ParseAddr(bmc.Address); err == nil && a.Is6() {
+			url = "https://[" + bmc.Address + "]"
+		}
 	}
 	return redfish.Options{URL: url, User: b.c.cfg.BMCUser, Password: b.c.cfg.BMCPassword, CA: []byte(bmc.CAPEM), Timeout: timeout}, url != ""
 }

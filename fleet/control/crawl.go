@@ -179,7 +179,7 @@ func reachable(addresses []string) string {
 		case a.Is4():
 			return a.String()
 		case six == "":
-			six = "[" + a.String() + "]"
+			six = a.String()
 		}
 	}
 	return six

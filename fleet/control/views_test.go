@@ -398,7 +398,7 @@ func TestReachable(t *testing.T) {
 		want  string
 	}{
 		{nil, ""}, {[]string{"127.0.0.1", "::1", "0.0.0.0", "169.254.0.1", "fe80::1", "224.0.0.1", "255.255.255.255", "bmc.example", "::ffff:127.0.0.1"}, ""},
-		{[]string{"fd00::2", "10.78.0.11/24"}, "10.78.0.11"}, {[]string{"fd00::2"}, "[fd00::2]"}, {[]string{"::ffff:10.0.0.1"}, "10.0.0.1"},
+		{[]string{"fd00::2", "10.78.0.11/24"}, "10.78.0.11"}, {[]string{"fd00::2"}, "fd00::2"}, {[]string{"::ffff:10.0.0.1"}, "10.0.0.1"},
 	} {
 		if got := reachable(tt.given); got != tt.want {
 			t.Errorf("reachable(%q) = %q; want %q", tt.given, got, tt.want)
