@@ -295,7 +295,7 @@ func inventoryReasons() []Reason {
 		finding(hardware.CodeModelDisagrees, "The server and its BMC name different models.", "names that differ in spelling, or another server's BMC",
 			"nothing, when the serials agree", "both models in the finding"),
 		finding(hardware.CodeSKUDiffers, "The server is not what its bill of materials says.", "a part that is missing, loose, switched off or of another kind; or a bill with a mistake",
-			"compare the named part with the order: reseat or replace it, or correct the bill and import it again", "what was expected and what was found, in the finding"),
+			"compare the named part with the order: reseat or replace it, or correct the bill and import it again: ingot expected import FILE", "what was expected and what was found, in the finding"),
 		finding(hardware.CodeNotPermitted, "A fact that only root may read is missing.", "the reader ran as another user",
 			"read the server as root", "what was read, in the finding"),
 		finding(hardware.CodeMemoryErrors, "The kernel counts errors of a DIMM.", "a DIMM that fails, or sits badly; too much heat",
@@ -305,6 +305,6 @@ func inventoryReasons() []Reason {
 		finding(hardware.CodeLLDPByFirmware, "A NIC's firmware keeps the frames of its neighbor to itself.", "an LLDP agent inside the NIC (i40e, ice)",
 			"switch it off with the command in the finding; the agent does so by itself where it is the first process", "the NIC in the finding"),
 		finding(hardware.CodeBaselineDiffers, "The server is not what an operator accepted.", "a part that failed, was taken out, put in, or updated",
-			"look at the named part; when the change is meant, accept the server as it is", "what it was and what it is, in the finding"),
+			"look at the named part; when the change is meant, accept the server as it is: ingot baseline accept NODE", "what it was and what it is: ingot node diff NODE"),
 	}
 }

@@ -117,10 +117,13 @@ const (
 	ConfigExpected   = "expected"    // SignedEntry of a hardware.Expected
 )
 
+// HeaderAttempt is the header of inventories and readings that says of which
+// boot they are.
+const HeaderAttempt = "Ingot-Attempt"
+
 // KeyJoined is where the inventory of a node stands as its own readers and its
 // BMC see it together, with what differs from what is expected and accepted.
-// Nodes write under their own ID alone, control under the others; the header
-// [HeaderAttempt] says of which boot these are.
+// Nodes write under their own ID alone, control under the others.
 func KeyJoined(n NodeID) string { return string(n) + ".bmc" }
 
 // KeyLAN is what the BMC alone says, over its own network.
@@ -128,6 +131,3 @@ func KeyLAN(n NodeID) string { return string(n) + ".lan" }
 
 // KeyLast is what stood under [KeyJoined] at the end of the boot before.
 func KeyLast(n NodeID) string { return string(n) + ".last" }
-
-// HeaderAttempt is the header of what control writes about one boot.
-const HeaderAttempt = "Ingot-Attempt"

@@ -3,6 +3,7 @@ package hardware
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Severity says how much a finding matters.
@@ -70,6 +71,14 @@ type Finding struct {
 	Evidence string   `json:"evidence,omitempty" clean:"text"` // what was seen
 	Hint     string   `json:"hint,omitempty" clean:"text"`     // what to do about it
 	Source   string   `json:"source,omitempty" clean:"word"`   // the reader
+}
+
+// Seen is the evidence with the part that it is about, each said once.
+func (f Finding) Seen() string {
+	if f.Part == "" || strings.Contains(f.Evidence, f.Part) {
+		return f.Evidence
+	}
+	return strings.TrimSpace(f.Part + ": " + f.Evidence)
 }
 
 // String is one line for a person.

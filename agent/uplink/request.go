@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/ingot-metal/ingot/fleet"
@@ -137,19 +138,30 @@ func (u *Uplink) inOrder(e fleet.Event) time.Time {
 // PutInventory stores the inventory, which is JSON of package hardware. It
 // tries until ctx ends.
 func (u *Uplink) PutInventory(ctx context.Context, inventory []byte) error {
-	if len(inventory) > fleet.MaxMessageBytes-1024 {
-		return fmt.Errorf("store inventory: it is %d bytes, at most %d fit", len(inventory), fleet.MaxMessageBytes-1024)
+	return u.put(ctx, "inventory", fleet.BucketInventory, inventory)
+}
+
+// PutReadings stores the readings, as [Uplink.PutInventory] does the inventory.
+func (u *Uplink) PutReadings(ctx context.Context, readings []byte) error {
+	return u.put(ctx, "readings", fleet.BucketReadings, readings)
+}
+
+// put writes the node's own key of a bucket, as of this boot.
+func (u *Uplink) put(ctx context.Context, what, bucket string, value []byte) error {
+	if len(value) > fleet.MaxMessageBytes-1024 {
+		return fmt.Errorf("store %s: it is %d bytes, at most %d fit", what, len(value), fleet.MaxMessageBytes-1024)
 	}
 	for n := 0; ; n++ {
-		m := nats.NewMsg(string(fleet.KVSubject(fleet.BucketInventory, string(u.Node()))))
-		m.Data = inventory
+		m := nats.NewMsg(string(fleet.KVSubject(bucket, string(u.Node()))))
+		m.Header.Set(fleet.HeaderAttempt, strconv.FormatInt(u.Attempt(), 10))
+		m.Data = value
 		err := u.store(ctx, m)
 		if err == nil {
 			return nil
 		}
-		u.log.Warn("inventory not stored yet", "try", n, "err", err)
+		u.log.Warn(what+" not stored yet", "try", n, "err", err)
 		if !sleep(ctx, backoff(n)) {
-			return fmt.Errorf("store inventory: %w", err)
+			return fmt.Errorf("store %s: %w", what, err)
 		}
 	}
 }

@@ -21,7 +21,7 @@ const (
 	// asking again is what locks accounts.
 	deniedPause       = 10 * time.Minute
 	defaultBMCTimeout = 15 * time.Second
-	crawlTimeout      = 3 * time.Minute
+	crawlTimeout      = 5 * time.Minute
 	pollsAtOnce       = 8
 )
 

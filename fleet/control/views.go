@@ -112,11 +112,14 @@ func (v *views) update(ctx context.Context, n fleet.NodeID) (hardware.Inventory,
 	v.writing.Lock()
 	defer v.writing.Unlock()
 	st, known := v.c.status.of(n)
-	own, _, ok, err := v.inventory(ctx, string(n))
-	if err != nil || !ok || !known {
+	own, attempt, ok, err := v.inventory(ctx, string(n))
+	if err != nil || !ok || !known || attempt > st.Attempt { // of a boot whose report is on its way
 		return own, err
 	}
-	view, joined, err := v.join(ctx, n, own, st.Attempt)
+	if attempt == 0 { // an agent of an older version
+		attempt = st.Attempt
+	}
+	view, joined, err := v.join(ctx, n, own, attempt)
 	if err != nil {
 		return own, err
 	}
@@ -130,17 +133,17 @@ func (v *views) update(ctx context.Context, n fleet.NodeID) (hardware.Inventory,
 	switch {
 	case err != nil:
 		return view, err
-	case there && before.Attempt == st.Attempt && bytes.Equal(before.Data, raw):
+	case there && before.Attempt == attempt && bytes.Equal(before.Data, raw):
 		return view, nil
-	case there && before.Attempt < st.Attempt:
+	case there && before.Attempt < attempt:
 		if err := v.put(ctx, fleet.BucketInventory, fleet.KeyLast(n), before.Attempt, before.Data); err != nil {
 			return view, err
 		}
 	}
-	if err := v.put(ctx, fleet.BucketInventory, fleet.KeyJoined(n), st.Attempt, raw); err != nil {
+	if err := v.put(ctx, fleet.BucketInventory, fleet.KeyJoined(n), attempt, raw); err != nil {
 		return view, err
 	}
-	v.tell(ctx, n, view, found, told(before, st.Attempt))
+	v.tell(ctx, n, view, found, told(before, attempt))
 	return view, nil
 }
 
@@ -250,7 +253,7 @@ func ofCode(all []hardware.Finding, code hardware.Code) []string {
 	var out []string
 	for _, f := range all {
 		if f.Code == code {
-			out = append(out, strings.TrimSpace(f.Part+" "+f.Evidence))
+			out = append(out, f.Seen())
 		}
 	}
 	return out

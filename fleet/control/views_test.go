@@ -120,7 +120,9 @@ func (r *rig) reports(attempt int64, kind string, inv hardware.Inventory) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.put(fleet.BucketInventory, string(server1), b)
+	if err := bus.PutValue(r.t.Context(), r.js, fleet.BucketInventory, string(server1), attempt, b); err != nil {
+		r.t.Fatal(err)
+	}
 	r.says(attempt, kind, fleet.ReportData{Digest: string(inv.Digest()), Summary: inv.Summary()})
 }
 
@@ -232,7 +234,7 @@ func TestBaseline(t *testing.T) {
 	if s := r.status(func(s fleet.Status) bool { return s.Applied[appliedStream] > waits.Applied[appliedStream] }); s.Phase != fleet.PhaseWaiting || s.Reason != fleet.ReasonNoAssignment || !s.Since.Equal(waits.Since) {
 		t.Errorf("a late inventory makes the status %s since %v, %s; it was %s since %v", s.Phase, s.Since, s.Reason, waits.Phase, waits.Since)
 	}
-	want := []string{"baseline-differs: memory degraded: memory size_bytes: 32.0 GiB → 16.0 GiB; dimm B1 gone: dimm B1: 16.0 GiB serial D2"}
+	want := []string{"baseline-differs: degraded: memory size_bytes: 32.0 GiB → 16.0 GiB; gone: dimm B1: 16.0 GiB serial D2"}
 	if got := r.found(); !slices.Equal(got, want) {
 		t.Errorf("the timeline has %q; want %q once", got, want)
 	}
@@ -280,7 +282,7 @@ func TestWhatWasNotReadIsNotGone(t *testing.T) {
 	hung.Findings = []hardware.Finding{{Code: hardware.CodeReaderDeadline, Severity: hardware.Warning, Part: "nic", Source: "nic", Evidence: "hung"}}
 	r.reports(1, fleet.KindReport, hung)
 	r.view(fleet.KeyJoined(server1), func(inv hardware.Inventory, _ int64) bool {
-		return slices.Equal(ofCode(inv.Findings, hardware.CodeBaselineDiffers), []string{"dimm B1 gone: dimm B1: 16.0 GiB serial D2"})
+		return slices.Equal(ofCode(inv.Findings, hardware.CodeBaselineDiffers), []string{"gone: dimm B1: 16.0 GiB serial D2"})
 	})
 }
 
@@ -296,7 +298,7 @@ func TestBill(t *testing.T) {
 	r.sign(r.ring, fleet.ConfigExpected, images.ExpectedType, e)
 	r.reports(1, fleet.KindReport, box())
 	r.view(fleet.KeyJoined(server1), func(inv hardware.Inventory, _ int64) bool {
-		return slices.Equal(ofCode(inv.Findings, hardware.CodeSKUDiffers), []string{"nics of 0 Mbit/s expected 2, found 1"})
+		return slices.Equal(ofCode(inv.Findings, hardware.CodeSKUDiffers), []string{"nics of 0 Mbit/s: expected 2, found 1"})
 	})
 	if s := r.status(func(s fleet.Status) bool { return s.Name != "" }); s.Name != "r1u7" || s.Rack != "r1" || s.Unit != 7 {
 		t.Errorf("status = %+v; want the name and place of the expected machine", s)

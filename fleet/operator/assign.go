@@ -91,11 +91,18 @@ func (c *Client) change(ctx context.Context, key string, f func(old []byte) ([]b
 			break // else another operator wrote at the same time, and the later one stands
 		}
 	}
+	var made *makeError
+	if errors.As(err, &made) {
+		return made.error
+	}
 	if err != nil {
 		return c.explain(fmt.Errorf("write %s: %w", key, err))
 	}
 	return nil
 }
+
+// makeError is an error of whoever makes the bytes to write, not of the bus.
+type makeError struct{ error }
 
 func changeOnce(ctx context.Context, kv jetstream.KeyValue, key string, f func(old []byte) ([]byte, error)) (uint64, error) {
 	old, err := entry(ctx, kv, key)
@@ -110,7 +117,7 @@ func changeOnce(ctx context.Context, kv jetstream.KeyValue, key string, f func(o
 	b, err := f(was)
 	switch {
 	case err != nil:
-		return 0, err
+		return 0, &makeError{err}
 	case len(b) > fleet.MaxMessageBytes:
 		return 0, fmt.Errorf("is %d bytes, the bus takes %d", len(b), fleet.MaxMessageBytes)
 	case !there:

@@ -88,7 +88,7 @@ func (c *Client) AcceptBaseline(ctx context.Context, t Target, note string, shri
 		return b, nil, fmt.Errorf("accept baseline of %s: it was never seen: %w", t.Name(), ErrNotFound)
 	}
 	n := t.Status.Node
-	inv, ok, err := c.Inventory(ctx, n, t.Status.Attempt)
+	inv, ok, err := c.Inventory(ctx, n)
 	switch {
 	case err != nil:
 		return b, nil, err

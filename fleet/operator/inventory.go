@@ -19,11 +19,11 @@ func (c *Client) value(ctx context.Context, bucket, key string) (bus.Value, bool
 	return v, err == nil, c.explain(err)
 }
 
-// Inventory returns what is known of a node's hardware in its boot attempt:
-// joined with what its BMC says and with what differs from what is expected
-// and accepted, once control has done that, else what the node itself said
-// last. It is false where there is none.
-func (c *Client) Inventory(ctx context.Context, n fleet.NodeID, attempt int64) (hardware.Inventory, bool, error) {
+// Inventory returns what is known of a node's hardware: joined with what its BMC
+// says and with what differs from what is expected and accepted, once control
+// has done that for its last boot, else what the node itself said. It is false
+// where there is none.
+func (c *Client) Inventory(ctx context.Context, n fleet.NodeID) (hardware.Inventory, bool, error) {
 	own, ok, err := c.value(ctx, fleet.BucketInventory, string(n))
 	if err != nil {
 		return hardware.Inventory{}, false, err
@@ -32,7 +32,7 @@ func (c *Client) Inventory(ctx context.Context, n fleet.NodeID, attempt int64) (
 	if err != nil {
 		return hardware.Inventory{}, false, err
 	}
-	if there && (joined.Attempt >= attempt || joined.Time.After(own.Time)) {
+	if there && joined.Attempt >= own.Attempt {
 		own, ok = joined, true
 	}
 	return decode(own, ok, n)

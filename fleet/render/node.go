@@ -17,7 +17,19 @@ type Node struct {
 	Status    *fleet.Status       `json:"status,omitempty"`
 	Machine   *fleet.Machine      `json:"machine,omitempty"`
 	Inventory *hardware.Inventory `json:"inventory,omitempty"`
-	Timeline  []Line              `json:"timeline,omitempty"`
+	// Accepted is the baseline that the inventory is compared with; nil where
+	// there is none.
+	Accepted *Accepted `json:"accepted,omitempty"`
+	Timeline []Line    `json:"timeline,omitempty"`
+}
+
+// Accepted says when an operator accepted a server as it was.
+type Accepted struct {
+	Time time.Time `json:"time,omitzero"`
+	By   string    `json:"by,omitempty"` // the ID of the operator's key
+	Note string    `json:"note,omitempty"`
+	// Refused is why what stands there is no operator's word.
+	Refused string `json:"refused,omitempty"`
 }
 
 // Name is what people call the server.
@@ -262,12 +274,33 @@ func boxFields(n Node) []field {
 	list("drives", drives(inv.Drives))
 	list("NICs", nics(inv.NICs))
 	list("BMC", compact(words(inv.BMC.Manufacturer, inv.BMC.Model, inv.BMC.Firmware, strings.Join(inv.BMC.Addresses, " "))))
+	if n.Machine != nil {
+		fs = append(fs, field{"bought as", n.Machine.SKU, plain})
+	}
+	fs = append(fs, acceptedField(n))
+	all := slices.Clone(inv.Findings)
+	slices.SortStableFunc(all, func(a, b hardware.Finding) int { return b.Severity.Rank() - a.Severity.Rank() })
 	var findings []string
-	for _, f := range inv.Findings {
+	for _, f := range all {
 		findings = append(findings, f.String())
 	}
 	list("findings", findings)
 	return fs
+}
+
+func acceptedField(n Node) field {
+	a := n.Accepted
+	switch {
+	case a == nil:
+		return field{"accepted", "no baseline; as it is now: ingot baseline accept " + n.Name(), dim}
+	case a.Refused != "":
+		return field{"accepted", "the baseline is passed over: " + a.Refused, red}
+	}
+	text := a.Time.Local().Format("2006-01-02 15:04") + " by operator " + fleet.ShortKey(a.By)
+	if a.Note != "" {
+		text += ": " + a.Note
+	}
+	return field{"accepted", text, plain}
 }
 
 func compact(s string) []string {

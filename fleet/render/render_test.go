@@ -23,6 +23,7 @@ type recorded struct {
 	Status    *fleet.Status       `json:"status"`
 	Machine   *fleet.Machine      `json:"machine"`
 	Inventory *hardware.Inventory `json:"inventory"`
+	Accepted  *Accepted           `json:"accepted"`
 	Events    []fleet.Event       `json:"events"`
 }
 
@@ -36,7 +37,7 @@ func load(t *testing.T, path string) (Node, recorded) {
 	if err := json.Unmarshal(b, &r); err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
-	n := Node{Status: r.Status, Machine: r.Machine, Inventory: r.Inventory}
+	n := Node{Status: r.Status, Machine: r.Machine, Inventory: r.Inventory, Accepted: r.Accepted}
 	if r.Status != nil {
 		n.Timeline = Timeline(Attempt(r.Events, r.Status.Attempt))
 	}

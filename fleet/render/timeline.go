@@ -206,6 +206,10 @@ var tellers = map[string]func(fleet.Event) Line{
 		d := read[fleet.ReportData](e)
 		return Line{Text: words("reported:", d.Summary), Seconds: d.Seconds}
 	},
+	fleet.KindInventory: func(e fleet.Event) Line {
+		d := read[fleet.ReportData](e)
+		return Line{Text: words("read more of the hardware:", d.Summary), Seconds: d.Seconds}
+	},
 	fleet.KindFetch: func(e fleet.Event) Line {
 		d := read[fleet.FetchData](e)
 		l := Line{Step: "fetch." + d.Name, Text: words("fetched", d.Name, Size(d.DoneBytes)), Seconds: d.Seconds}

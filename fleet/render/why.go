@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ingot-metal/ingot/fleet"
+	"github.com/ingot-metal/ingot/hardware"
 )
 
 // Verdict is the gist of a [Why].
@@ -40,9 +41,14 @@ type Why struct {
 	Layers   []fleet.Layer    `json:"layers,omitempty"`
 	Lowest   *fleet.Layer     `json:"lowest,omitempty"`
 	Evidence []fleet.Evidence `json:"evidence,omitempty"`
+	// Hardware are the findings that somebody has to look at: what is not as it
+	// was accepted or bought, and whatever is critical.
+	Hardware []hardware.Finding `json:"hardware,omitempty"`
 	// Events are the last that bear on it.
 	Events []Line   `json:"events,omitempty"`
 	Do     []string `json:"do,omitempty"`
+
+	byHardware bool // nothing but its hardware is wrong
 }
 
 const (
@@ -74,6 +80,7 @@ func Explain(n Node, service string, now time.Time) Why {
 	} else {
 		w.judge(st, now)
 	}
+	w.judgeHardware(n.Inventory, st)
 	if service != "" {
 		w.judgeService(st)
 	}
@@ -168,6 +175,9 @@ func (w *Why) explain(st fleet.Status) {
 	codes := []fleet.ReasonCode{st.Reason}
 	if w.byLayer() {
 		codes = []fleet.ReasonCode{w.Lowest.Reason, st.Reason}
+	}
+	if w.byHardware {
+		codes = append([]fleet.ReasonCode{fleet.ReasonCode(w.Hardware[0].Code)}, codes...)
 	}
 	var hints []string
 	for _, c := range slices.Compact(codes) {
@@ -313,6 +323,12 @@ func (w Why) fields(now time.Time) []field {
 			fs = append(fs, field{first(i, "may be"), c, plain})
 		}
 		fs = append(fs, field{"look at", w.Reasons[0].Evidence, plain})
+	}
+	for i, h := range w.Hardware[:min(len(w.Hardware), whyEvents)] {
+		fs = append(fs, field{first(i, "hardware"), h.String(), red})
+	}
+	if more := len(w.Hardware) - whyEvents; more > 0 {
+		fs = append(fs, field{"", fmt.Sprintf("and %d more: ingot node findings %s", more, w.Name), plain})
 	}
 	for i, e := range w.seen() {
 		fs = append(fs, field{first(i, "evidence"), clock(e.Time) + "  " + e.Text, plain})

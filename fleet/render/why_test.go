@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ingot-metal/ingot/fleet"
+	"github.com/ingot-metal/ingot/hardware"
 )
 
 // TestWhyPages answers for every recorded server.
@@ -162,6 +163,39 @@ func TestWrap(t *testing.T) {
 	} {
 		if got := strings.Join(wrap(tt.text, tt.n), "/"); got != tt.want {
 			t.Errorf("wrap(%q, %d) = %q; want %q", tt.text, tt.n, got, tt.want)
+		}
+	}
+}
+
+// What is not as it was accepted or bought is wrong where it is less, and is
+// said beside what else is wrong; the rest of what was found is not.
+func TestHardwareIsAVerdict(t *testing.T) {
+	now := time.Date(2026, 11, 22, 22, 0, 0, 0, time.UTC)
+	lost := hardware.Finding{Code: hardware.CodeBaselineDiffers, Severity: hardware.Warning, Part: "dimm B1", Evidence: "gone: dimm B1", Hint: "look at this part"}
+	more := hardware.Finding{Code: hardware.CodeBaselineDiffers, Severity: hardware.Info, Part: "bios", Evidence: "changed"}
+	other := hardware.Finding{Code: hardware.CodeUUIDDisagrees, Severity: hardware.Warning, Part: "system"}
+	dying := hardware.Finding{Code: "drive-failing", Severity: hardware.Critical, Part: "drive sda", Evidence: "SMART says failing"}
+	running := fleet.Status{Phase: fleet.PhaseRunning, Stack: "hello:1", LastSeen: now, Layers: layersOf(fleet.LayerUp)}
+	for name, tt := range map[string]struct {
+		st       fleet.Status
+		findings []hardware.Finding
+		verdict  Verdict
+		answer   string
+		code     fleet.ReasonCode // of the first reason
+	}{
+		"nothing":              {running, []hardware.Finding{more, other}, Fine, "Nothing is wrong: it runs hello:1", ""},
+		"a loss":               {running, []hardware.Finding{more, lost}, Wrong, "as it should be: gone: dimm B1. Beside that nothing is wrong: it runs hello:1", "baseline-differs"},
+		"the gravest first":    {running, []hardware.Finding{lost, dying}, Wrong, "drive sda: SMART says failing, and 1 more. Beside", "drive-failing"},
+		"while it waits":       {fleet.Status{Phase: fleet.PhaseWaiting, Reason: fleet.ReasonNoAssignment}, []hardware.Finding{lost}, Wrong, "gone: dimm B1", "baseline-differs"},
+		"beside another fault": {fleet.Status{Phase: fleet.PhaseLost, Reason: fleet.ReasonHeartbeatSilent}, []hardware.Finding{lost}, Wrong, "not heard for three heartbeats", "heartbeat-silent"},
+	} {
+		w := Explain(Node{Status: &tt.st, Machine: &fleet.Machine{Name: "r1u1"}, Inventory: &hardware.Inventory{Findings: tt.findings}}, "", now)
+		var code fleet.ReasonCode
+		if len(w.Reasons) > 0 {
+			code = w.Reasons[0].Code
+		}
+		if w.Verdict != tt.verdict || !strings.Contains(w.Answer, tt.answer) || code != tt.code {
+			t.Errorf("%s: %s, %q, %s; want %s, %q, %s", name, w.Verdict, w.Answer, code, tt.verdict, tt.answer, tt.code)
 		}
 	}
 }

@@ -144,7 +144,7 @@ func (a *app) root() *cobra.Command {
 			return nil
 		},
 	}, a.versionCommand(), a.serveCommand(), a.busCommand(), a.labCommand(), a.nodeCommand(), a.auditCommand(), a.whyCommand(), a.explainCommand(),
-		a.assignCommand(), a.unassignCommand(), a.stackCommand(), a.imageCommand(), a.hardwareCommand(), &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes})
+		a.assignCommand(), a.unassignCommand(), a.stackCommand(), a.imageCommand(), a.hardwareCommand(), a.baselineCommand(), a.expectedCommand(), &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes})
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetHelpCommand(helpCommand())

@@ -36,6 +36,7 @@ func TestWrongCommandLines(t *testing.T) {
 		"assign r1u1", "assign r1u1 hello --param nonce", "assign r1u1 hello --param a=1 --param a=2", "assign r1u1 hello --count -1",
 		"version -o xml", "version extra", "serve --policy open", "serve --policy none", "serve --nats-listen nowhere", "serve --http-port 0",
 		"--context a --lab b node list", "lab up there", "lab up --accel xen", "lab up --port http", "lab doctor now", "stack show", "--nonsense", "node vm stop r1u1", "why", "why a b", "explain a b",
+		"hardware diff a", "hardware diff - -", "node diff", "node diff a --boot first", "node findings a --severity bad", "node show a --inventory --readings", "baseline accept", "baseline drop a", "expected import", "expected list a",
 	} {
 		code, stdout, stderr := try(t, nil, strings.Fields(line)...)
 		if code != exitUsage {

@@ -20,7 +20,7 @@ the name of its machine, its serial, its UUID or one of its MAC addresses.`
 
 func (a *app) nodeCommand() *cobra.Command {
 	return group(&cobra.Command{Use: "node", Short: "See and steer servers", Long: nodeLong},
-		a.nodeListCommand(), a.nodeShowCommand(), a.nodeEventsCommand(), a.nodeApproveCommand(), a.nodeRejectCommand(), a.nodeRevokeCommand(), a.nodePowerCommand(), a.nodeWaitCommand(), a.nodeVMCommand())
+		a.nodeListCommand(), a.nodeShowCommand(), a.nodeDiffCommand(), a.nodeFindingsCommand(), a.nodeEventsCommand(), a.nodeApproveCommand(), a.nodeRejectCommand(), a.nodeRevokeCommand(), a.nodePowerCommand(), a.nodeWaitCommand(), a.nodeVMCommand())
 }
 
 // withClient runs f with an open fleet.
@@ -57,10 +57,21 @@ func (a *app) nodeListCommand() *cobra.Command {
 }
 
 func (a *app) nodeShowCommand() *cobra.Command {
-	return &cobra.Command{
+	var record, readings bool
+	c := &cobra.Command{
 		Use: "show NODE", Short: "One server: its life, its parts, its layers, its timeline", Args: args(1, "one NODE"),
-		Example: "  ingot node show r1u1\n  ingot node show 52:54:00:01:01:01\n  ingot node show r1u1 -o json | jq .status.reason",
+		Long: `Shows where the server is in its life, what it is, and what happened in its present
+boot. --inventory shows the whole record of its hardware instead, to print and pin
+to the rack; with -o json that is one document, ingot.inventory/v1. --readings
+shows what moves: sensors, the wear of its drives, the newest entries of its logs.`,
+		Example: "  ingot node show r1u1\n  ingot node show 52:54:00:01:01:01 --inventory\n  ingot node show r1u1 --readings\n  ingot node show r1u1 -o json | jq .status.reason",
 		RunE: func(cmd *cobra.Command, given []string) error {
+			switch {
+			case record && readings:
+				return usagef("--inventory and --readings are two documents: ask for one of them")
+			case record || readings:
+				return a.showRecord(cmd.Context(), given[0], readings)
+			}
 			ctx, cancel := a.limited(cmd.Context(), quick)
 			defer cancel()
 			return a.withClient(ctx, func(c *operator.Client) error {
@@ -76,6 +87,9 @@ func (a *app) nodeShowCommand() *cobra.Command {
 			})
 		},
 	}
+	c.Flags().BoolVar(&record, "inventory", false, "the whole record of its hardware")
+	c.Flags().BoolVar(&readings, "readings", false, "what moves: sensors, wear, logs")
+	return c
 }
 
 // loadNode reads all that a page about one server shows.
@@ -85,12 +99,15 @@ func loadNode(ctx context.Context, c *operator.Client, t operator.Target) (rende
 	if err != nil || t.Status == nil {
 		return n, err
 	}
-	inv, ok, err := c.Inventory(ctx, t.Status.Node, t.Status.Attempt)
+	inv, ok, err := c.Inventory(ctx, t.Status.Node)
 	if err != nil {
 		return n, err
 	}
 	if ok {
 		n.Inventory = &inv
+		if n.Accepted, err = accepted(ctx, c, t.Status.Node); err != nil {
+			return n, err
+		}
 	}
 	n.Timeline = render.Timeline(render.Attempt(operator.Aligned(records), t.Status.Attempt))
 	return n, nil
