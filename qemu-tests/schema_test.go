@@ -27,6 +27,7 @@ var published = []struct {
 }{
 	{"hardware/schema/ingot.inventory.v1.json", hardware.Inventory{}},
 	{"hardware/schema/ingot.readings.v1.json", hardware.Readings{}},
+	{"hardware/schema/ingot.expected.v1.json", hardware.Expected{}},
 	{"images/schema/ingot.stack.v1.json", images.Manifest{}},
 	{"images/schema/ingot.rule.v1.json", images.Rule{}},
 	{"images/schema/ingot.grant.v1.json", images.Grant{}},
@@ -39,6 +40,7 @@ var published = []struct {
 	{"fleet/schema/ingot.command.v1.json", fleet.Command{}},
 	{"fleet/schema/ingot.trust.v1.json", fleet.Trust{}},
 	{"fleet/schema/ingot.machine.v1.json", fleet.Machine{}},
+	{"fleet/schema/ingot.baseline.v1.json", fleet.Baseline{}},
 }
 
 // TestSchemas keeps the published JSON Schemas those of the Go types. Unknown
