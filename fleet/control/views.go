@@ -21,6 +21,8 @@ import (
 const (
 	// mostDrift bounds the differences from the baseline that a view holds.
 	mostDrift = 48
+	// updateAgain is when a view that was not made is tried again.
+	updateAgain = 10 * time.Second
 	// mostTold is how many differences one event names.
 	mostTold = 4
 )
@@ -75,6 +77,7 @@ func (v *views) run(ctx context.Context) {
 		for n := range due {
 			if _, err := v.update(ctx, n); err != nil && ctx.Err() == nil {
 				v.c.log.Error("inventory", "node", n, "err", err)
+				time.AfterFunc(updateAgain, func() { v.nudge(n) })
 			}
 		}
 	}
@@ -140,11 +143,15 @@ func (v *views) update(ctx context.Context, n fleet.NodeID) (hardware.Inventory,
 			return view, err
 		}
 	}
-	if err := v.put(ctx, fleet.BucketInventory, fleet.KeyJoined(n), attempt, raw); err != nil {
+	// It is told first: what stands in a view was told.
+	if err := v.tell(ctx, n, attempt, slices.Concat(ofSource(view.Findings, "join"), found), told(before, attempt)); err != nil {
 		return view, err
 	}
-	v.tell(ctx, n, view, found, told(before, attempt))
-	return view, nil
+	return view, v.put(ctx, fleet.BucketInventory, fleet.KeyJoined(n), attempt, raw)
+}
+
+func ofSource(all []hardware.Finding, source string) []hardware.Finding {
+	return slices.DeleteFunc(slices.Clone(all), func(f hardware.Finding) bool { return f.Source != source })
 }
 
 // told are the findings of a view of the same boot: they stand in its timeline.
@@ -229,24 +236,29 @@ func (v *views) baseline(ctx context.Context, n fleet.NodeID) (fleet.Baseline, b
 // tell puts into the node's timeline what was found and not told in this boot:
 // each disagreement with the BMC, and in one line each what differs from the
 // bill and from the baseline.
-func (v *views) tell(ctx context.Context, n fleet.NodeID, view hardware.Inventory, found, before []hardware.Finding) {
-	for _, f := range view.Findings {
+func (v *views) tell(ctx context.Context, n fleet.NodeID, attempt int64, found, before []hardware.Finding) error {
+	var errs []error
+	for _, f := range found {
 		if f.Source == "join" && !slices.Contains(before, f) {
-			v.say(ctx, n, f.Code, f.Hint, f.Evidence)
+			errs = append(errs, v.say(ctx, n, attempt, f.Code, f.Hint, f.Evidence))
 		}
 	}
 	for _, code := range []hardware.Code{hardware.CodeSKUDiffers, hardware.CodeBaselineDiffers} {
 		now, was := ofCode(found, code), ofCode(before, code)
 		slices.Sort(was)
 		if sorted := slices.Sorted(slices.Values(now)); len(now) > 0 && !slices.Equal(sorted, was) {
-			v.say(ctx, n, code, "", few(now))
+			errs = append(errs, v.say(ctx, n, attempt, code, "", few(now)))
 		}
 	}
+	return errors.Join(errs...)
 }
 
-func (v *views) say(ctx context.Context, n fleet.NodeID, code hardware.Code, hint, evidence string) {
+// say writes a finding into a boot's timeline, once over the life of all
+// controls.
+func (v *views) say(ctx context.Context, n fleet.NodeID, attempt int64, code hardware.Code, hint, evidence string) error {
 	reason := fleet.ReasonCode(code)
-	v.c.event(ctx, n, fleet.SourceControl, fleet.KindFinding, fleet.Problem{Reason: reason, Hint: firstOf(hint, reason.HintFor(n)), Evidence: evidence})
+	return v.c.pub.publishOnce(ctx, fmt.Sprintf("%d/%s/%s", attempt, code, evidence), n, attempt, fleet.SourceControl, fleet.KindFinding, time.Now(),
+		fleet.Problem{Reason: reason, Hint: firstOf(hint, reason.HintFor(n)), Evidence: evidence})
 }
 
 func ofCode(all []hardware.Finding, code hardware.Code) []string {
