@@ -9,7 +9,6 @@ import (
 	"github.com/ingot-metal/ingot/agent/host"
 	"github.com/ingot-metal/ingot/agent/uplink"
 	"github.com/ingot-metal/ingot/fleet"
-	"github.com/ingot-metal/ingot/hardware/inventory"
 )
 
 // Run is the first process of the inspecting initramfs. It never returns.
@@ -33,7 +32,7 @@ func run(ctx context.Context, h *host.Host) error {
 	if err != nil {
 		return err
 	}
-	s := &server{host: h, up: up, logger: logger, dir: stackDir, reading: make(chan inventory.Result, 1)}
+	s := &server{host: h, up: up, logger: logger, dir: stackDir, reading: newReading()}
 	s.step.Store("init")
 	s.say("agent on kernel %s, /init after %.3f s", h.Kernel, h.Started.Seconds())
 	if err := up.Publish(fleet.SourceAgent, fleet.KindInit, fleet.StepData{Step: "init", Seconds: h.Started.Seconds(), Text: h.Kernel}); err != nil {

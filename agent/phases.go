@@ -10,7 +10,6 @@ import (
 
 	"github.com/ingot-metal/ingot/agent/host"
 	"github.com/ingot-metal/ingot/fleet"
-	"github.com/ingot-metal/ingot/hardware/inventory"
 )
 
 func (s *server) checkInitramfs(context.Context) error { return host.CheckInitramfs() }
@@ -25,6 +24,8 @@ func (s *server) loadModules(ctx context.Context) error {
 	}
 	s.modules = m
 	settled := make(chan struct{})
+	readers, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.reading.stop = stop
 	go func() {
 		err := host.Guard(func() error {
 			return m.Autoload(context.WithoutCancel(ctx), s.log(), func() { close(settled) })
@@ -43,7 +44,7 @@ func (s *server) loadModules(ctx context.Context) error {
 			s.mountEFIVars(context.WithoutCancel(ctx))
 		}
 		s.say("modules: %s", summarize(m.Loads()))
-		s.reading <- inventory.Read(context.WithoutCancel(ctx), "/")
+		s.readHardware(readers)
 	}()
 	return nil
 }
@@ -107,7 +108,7 @@ func (s *server) setClockByServer(ctx context.Context) error {
 func (s *server) takeInventory(ctx context.Context) error {
 	if s.readers.Readers == nil {
 		select {
-		case s.readers = <-s.reading:
+		case s.readers = <-s.reading.first:
 		case <-ctx.Done():
 			return ctx.Err()
 		}

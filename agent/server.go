@@ -35,7 +35,7 @@ type server struct {
 	trust   fleet.Trust
 	roots   sign.Roots
 
-	reading   chan inventory.Result // one value: the readers' answer
+	reading   *reading
 	inventory hardware.Inventory
 	readers   inventory.Result
 
@@ -175,17 +175,16 @@ func (s *server) report(ctx context.Context) error {
 	if err := s.up.PutInventory(ctx, b); err != nil {
 		return err
 	}
-	took := map[string]float64{}
-	for _, r := range s.readers.Readers {
-		took[r.Reader] = r.Took.Seconds()
-	}
-	err = s.up.PublishAcked(ctx, fleet.SourceAgent, fleet.KindReport, fleet.ReportData{
-		Digest: string(s.inventory.Digest()), Summary: s.inventory.Summary(),
-		Seconds: s.readers.Took.Seconds(), Readers: took,
-	})
-	if err != nil {
+	if err := s.up.PublishAcked(ctx, fleet.SourceAgent, fleet.KindReport, reportData(s.readers)); err != nil {
 		return err
 	}
+	close(s.reading.reported)
+	go func() {
+		err := host.Guard(func() error { s.storeLater(context.WithoutCancel(ctx), s.readers); return nil })
+		if err != nil {
+			s.say("inventory: %v", err)
+		}
+	}()
 	s.say("report: stored, %d findings; %.3f s after /init", len(s.inventory.Findings), (host.Uptime() - s.host.Started).Seconds())
 	return nil
 }
@@ -368,6 +367,7 @@ func (s *server) announce(ctx context.Context) error {
 // jump takes the NICs down first: one that goes on receiving would write into
 // memory that is the next kernel's.
 func (s *server) jump(ctx context.Context) error {
+	s.reading.end(2 * time.Second)
 	s.host.Console.Flush(time.Second)
 	if err := host.Quiesce(); err != nil {
 		s.say("jump: %v", err)

@@ -163,6 +163,7 @@ type ReportData struct {
 	Summary string             `json:"summary"`
 	Seconds float64            `json:"seconds"`
 	Readers map[string]float64 `json:"readers,omitempty"` // seconds each
+	Pending []string           `json:"pending,omitempty"` // readers that are still at work
 }
 
 // FetchData is the progress of fetching.
