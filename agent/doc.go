@@ -6,8 +6,9 @@
 // [Phases] is the table, in order. The agent mounts what a first process needs,
 // loads modules that the hardware asks for, reads its trust roots, takes a DHCP
 // lease, and reads the inventory meanwhile. It then makes an nkey for this boot,
-// enrols on the bus, and stores its report. From there it is read-only and
-// waits, with heartbeats, until a grant arrives: signed by a reconciler, for
+// enrols on the bus, and stores its report. Slower readers (the neighbor on the
+// cable, the BMC's sensors and log) begin then, store what they find beside all
+// that follows, and are ended by the jump. From there it is read-only and waits, with heartbeats, until a grant arrives: signed by a reconciler, for
 // this boot, naming a rule and a stack that an operator signed. It verifies,
 // plans, fetches every artifact by digest into memory, loads the kernel,
 // announces the handoff, waits until the bus has stored that word, and jumps.
