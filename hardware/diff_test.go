@@ -3,6 +3,7 @@ package hardware
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -97,5 +98,49 @@ func TestDiffKnowsEveryList(t *testing.T) {
 	one, other := whole[Inventory](2, plain), whole[Inventory](2, plain)
 	if d := Diff(one, other); d != nil {
 		t.Errorf("Diff of a whole record with itself = %v", d)
+	}
+}
+
+// What one source alone knew cannot be missed where it was not read.
+func TestWithout(t *testing.T) {
+	inv := rack()
+	inv.Drives[0].Sources, inv.Drives[1].Sources = Sources{"redfish"}, Sources{"redfish", "storage"}
+	got := inv.Without("redfish")
+	if len(got.Drives) != 1 || got.Drives[0].Serial != "S2" || len(inv.Drives) != 2 {
+		t.Errorf("drives = %+v of %d; want the one that another source knows", got.Drives, len(inv.Drives))
+	}
+	inv.Drives, inv.DIMMs = inv.Drives[:0], inv.DIMMs[:1]
+	for _, c := range Diff(got, inv) {
+		if c.Part == "drive Bay 0" {
+			t.Errorf("a drive that was not looked for: %v", c)
+		}
+	}
+}
+
+// Readings that are too many for a message lose what can be read again.
+func TestReadingsFit(t *testing.T) {
+	long := strings.Repeat("x", 250)
+	var r Readings
+	for range 600 {
+		r.Sensors = append(r.Sensors, Sensor{Name: long, Kind: long, Status: long})
+	}
+	for range 16 {
+		l := Log{Name: long, Entries: 64}
+		for range 64 {
+			l.Newest = append(l.Newest, LogEntry{Text: long, Sensor: long})
+		}
+		r.Logs = append(r.Logs, l)
+	}
+	r.PowerState = PowerOn
+	b, err := r.Encode()
+	if err != nil || len(b) > MaxInventoryBytes {
+		t.Fatalf("%d bytes, %v", len(b), err)
+	}
+	got, err := DecodeReadings(b)
+	if err != nil || got.PowerState != PowerOn || len(got.Logs) != 16 || got.Logs[0].Entries != 64 {
+		t.Errorf("%v, %+v", err, got.PowerState)
+	}
+	if len(r.Sensors) != 600 || len(r.Logs[0].Newest) != 64 {
+		t.Error("what was encoded has lost something itself")
 	}
 }

@@ -385,13 +385,22 @@ func TestCrawl(t *testing.T) {
 	if n := asked.Load(); n != before {
 		t.Errorf("the BMC was asked %d times more for what the node said late", n-before)
 	}
+	accepted := joined
+	accepted.Drives = append(accepted.Drives, hardware.Drive{Slot: "Bay 9", Serial: "BEHIND-A-CONTROLLER", Sources: hardware.Sources{"redfish"}})
+	r.sign(r.ring, fleet.ConfigBaseline+string(server1), images.BaselineType, fleet.Baseline{Schema: fleet.BaselineSchema, Node: server1, Inventory: accepted})
+	lost := func(inv hardware.Inventory) bool {
+		return slices.Equal(ofCode(inv.Findings, hardware.CodeBaselineDiffers), []string{"gone: drive Bay 9: serial BEHIND-A-CONTROLLER"})
+	}
+	r.view(fleet.KeyJoined(server1), func(inv hardware.Inventory, _ int64) bool { return lost(inv) })
 	r.says(2, fleet.KindInit, fleet.StepData{})
 	r.reports(2, fleet.KindReport, box())
-	r.view(fleet.KeyJoined(server1), func(inv hardware.Inventory, a int64) bool {
-		return a == 2 && count(inv, hardware.CodeDIMMsDisagree) == 0 // of the boot before
+	r.view(fleet.KeyJoined(server1), func(inv hardware.Inventory, a int64) bool { // what the BMC said is of the boot before
+		return a == 2 && count(inv, hardware.CodeDIMMsDisagree)+count(inv, hardware.CodeBaselineDiffers) == 0
 	})
 	r.says(2, fleet.KindWaiting, fleet.StepData{})
-	r.view(fleet.KeyJoined(server1), func(inv hardware.Inventory, _ int64) bool { return count(inv, hardware.CodeDIMMsDisagree) == 1 })
+	r.view(fleet.KeyJoined(server1), func(inv hardware.Inventory, _ int64) bool {
+		return count(inv, hardware.CodeDIMMsDisagree) == 1 && lost(inv)
+	})
 }
 
 func TestReachable(t *testing.T) {
