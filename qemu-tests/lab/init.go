@@ -221,6 +221,9 @@ func (r *room) makeNetworks(ctx context.Context, workers *sync.WaitGroup) error 
 	if _, err := r.provision.Attach("prov0", vswitch.TAP(prov)); err != nil {
 		return err
 	}
+	workers.Go(func() {
+		r.provision.Announce(ctx, vswitch.Identity{Name: "lab-switch", MAC: switchMAC, VLAN: 1}, announceEvery)
+	})
 	_, err = r.management.Attach("mgmt0", vswitch.TAP(mgmt))
 	return err
 }
@@ -237,7 +240,7 @@ func (r *room) makeServer(ctx context.Context, workers *sync.WaitGroup, i int, s
 	if err := s.prepare(); err != nil {
 		return err
 	}
-	b, err := bmc.New(bmc.Config{Machine: s.machine, Server: s, Credentials: r.account, Log: r.log})
+	b, err := bmc.New(bmc.Config{Machine: spec.told(s.machine), Server: s, Credentials: r.account, Log: r.log})
 	if err != nil {
 		return err
 	}
@@ -266,6 +269,13 @@ func (r *room) connect(ctx context.Context, workers *sync.WaitGroup, s *server, 
 	wire := &cable{}
 	r.cables[s.spec.Name] = wire
 	workers.Go(func() { r.plug(ctx, s.spec.Name, nic, wire) })
+	if s.spec.Rich {
+		second, err := net.Listen("unix", s.path("prov1.sock"))
+		if err != nil {
+			return fmt.Errorf("listen for the second NIC: %w", err)
+		}
+		workers.Go(func() { r.plug(ctx, s.spec.Name+".2", second, &cable{}) })
+	}
 	workers.Go(func() {
 		faces := bmc.Listeners{IPMI: network.ipmi, KCS: kcs, Redfish: network.redfish}
 		if err := b.Serve(ctx, faces); err != nil {

@@ -9,6 +9,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/ingot-metal/ingot/qemu-tests/lab/vswitch"
 )
 
 // Addresses inside the lab. They are the same in every lab: no two share a
@@ -25,6 +28,12 @@ var (
 	mgmtPrefix  = netip.MustParsePrefix("10.78.0.1/24")
 	mgmtGateway = netip.MustParseAddr("10.78.0.1")
 )
+
+// The switch of the provisioning network says who it is (LLDP); one of a data
+// centre does so every 30 s, and at once where a link comes up.
+const announceEvery = 5 * time.Second
+
+var switchMAC = vswitch.MAC{0x52, 0x54, 0x00, 0x01, 0x00, 0xff}
 
 // stateDir is where init mounts the lab's tmpfs: a directory that every Linux
 // has and that nothing of the lab's needs from the host.

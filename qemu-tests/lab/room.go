@@ -61,9 +61,13 @@ func (r *room) writeMachines() error {
 	var f machineFile
 	for i, s := range r.servers {
 		addr := bmcAddress(i).Addr().String()
+		var macs []string
+		for _, n := range s.machine.NICs {
+			macs = append(macs, n.MAC.String())
+		}
 		f.Machines = append(f.Machines, expectedMachine{
 			Name: s.spec.Name, Rack: fmt.Sprintf("r%d", s.spec.RackNumber), Unit: s.spec.Unit,
-			Serial: s.spec.Serial(), UUID: formatUUID(s.spec.UUID()), MACs: []string{s.spec.MAC().String()},
+			Serial: s.spec.Serial(), UUID: formatUUID(s.spec.UUID()), MACs: macs,
 			BMC: expectedBMC{Address: addr, Redfish: "https://" + addr, IPMI: addr + ":623", CAPEM: r.bmcs[i].CertificatePEM()},
 		})
 	}

@@ -70,12 +70,14 @@ func (s *server) prepare() error {
 	if err := os.WriteFile(s.console, nil, 0o644); err != nil {
 		return fmt.Errorf("prepare the console log of %s: %w", s.spec.Name, err)
 	}
-	drive, err := os.Create(s.path("nvme0.raw"))
-	if err != nil {
-		return fmt.Errorf("prepare the drive of %s: %w", s.spec.Name, err)
-	}
-	if err := errors.Join(drive.Truncate(s.spec.DriveBytes), drive.Close()); err != nil {
-		return fmt.Errorf("prepare the drive of %s: %w", s.spec.Name, err)
+	for i := range s.machine.Drives {
+		drive, err := os.Create(s.path(driveFile(i)))
+		if err != nil {
+			return fmt.Errorf("prepare a drive of %s: %w", s.spec.Name, err)
+		}
+		if err := errors.Join(drive.Truncate(s.spec.DriveBytes), drive.Close()); err != nil {
+			return fmt.Errorf("prepare a drive of %s: %w", s.spec.Name, err)
+		}
 	}
 	if !s.spec.UEFI {
 		return nil
@@ -123,7 +125,7 @@ func (s *server) arguments(target bmc.BootTarget) ([]string, error) {
 	args := append(s.tools.qemu(),
 		"-name", s.spec.Name, "-nodefaults", "-no-user-config", "-nographic",
 		"-machine", "q35", "-cpu", cpu, "-accel", accel,
-		"-smp", fmt.Sprintf("%d,sockets=1,cores=%d,threads=1", s.spec.CPUs, s.spec.CPUs),
+		"-smp", fmt.Sprintf("%d,sockets=%d,cores=%d,threads=1", s.spec.CPUs, len(s.machine.CPUs), s.spec.CPUs/len(s.machine.CPUs)),
 		"-m", strconv.FormatInt(s.spec.memoryBytes()/mib, 10),
 		"-uuid", formatUUID(s.machine.UUID),
 		"-boot", "strict=on",
@@ -131,7 +133,7 @@ func (s *server) arguments(target bmc.BootTarget) ([]string, error) {
 		"-qmp", "unix:"+s.path("qmp.sock")+",server=on,wait=off",
 		"-device", "virtio-rng-pci",
 		"-netdev", "stream,id=prov,server=off,addr.type=unix,addr.path="+s.path("prov.sock")+",reconnect-ms=1000",
-		"-drive", "if=none,id=drive0,format=raw,cache=unsafe,discard=unmap,file="+s.path("nvme0.raw"),
+		"-drive", "if=none,id=drive0,format=raw,cache=unsafe,discard=unmap,file="+s.path(driveFile(0)),
 		"-device", fmt.Sprintf("nvme,id=nvme0,drive=drive0,serial=%s,bootindex=%d", s.machine.Drives[0].Serial, driveBootIndex(target)),
 		"-chardev", "socket,id=ipmi0,reconnect-ms=1000,path="+s.path("ipmi.sock"),
 		"-device", "ipmi-bmc-extern,id=bmc0,chardev=ipmi0", "-device", "isa-ipmi-kcs,bmc=bmc0",
@@ -148,10 +150,36 @@ func (s *server) arguments(target bmc.BootTarget) ([]string, error) {
 		nic += ",disable-legacy=on,romfile=pxe-virtio.rom"
 	}
 	args = append(args, "-device", nic)
+	if s.spec.Rich {
+		args = append(args, s.richArguments()...)
+	}
 	if s.gdb != "" {
 		args = append(args, "-gdb", "tcp:"+s.gdb)
 	}
 	return append(args, smbios...), nil
+}
+
+// driveFile is the medium of a server's i-th drive.
+func driveFile(i int) string { return fmt.Sprintf("drive%d.raw", i) }
+
+// richArguments are what a rich server has more: memory on two NUMA nodes, a
+// second NIC of another kind, a SATA and a SCSI drive.
+func (s *server) richArguments() []string {
+	half := s.spec.memoryBytes() / mib / 2
+	args := []string{
+		"-netdev", "stream,id=prov1,server=off,addr.type=unix,addr.path=" + s.path("prov1.sock") + ",reconnect-ms=1000",
+		"-device", "e1000e,id=nic1,netdev=prov1,romfile=,mac=" + s.spec.nic(2).String(),
+		"-drive", "if=none,id=drive1,format=raw,cache=unsafe,discard=unmap,file=" + s.path(driveFile(1)),
+		"-device", "ide-hd,bus=ide.0,drive=drive1,serial=" + s.machine.Drives[1].Serial,
+		"-drive", "if=none,id=drive2,format=raw,cache=unsafe,discard=unmap,file=" + s.path(driveFile(2)),
+		"-device", "virtio-scsi-pci,id=scsi0",
+		"-device", "scsi-hd,bus=scsi0.0,drive=drive2,vendor=LAB,product=DISK,wwn=0x5000c50000000103,serial=" + s.machine.Drives[2].Serial,
+	}
+	for node := range 2 {
+		args = append(args, "-object", fmt.Sprintf("memory-backend-ram,id=mem%d,size=%dM", node, half),
+			"-numa", fmt.Sprintf("node,nodeid=%d,cpus=%d,memdev=mem%d", node, node, node))
+	}
+	return args
 }
 
 // On tells whether QEMU runs.

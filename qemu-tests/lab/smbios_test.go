@@ -30,7 +30,7 @@ func TestMemoryStructures(t *testing.T) {
 
 func TestRackIsDistinct(t *testing.T) {
 	seen := map[string]string{}
-	for i, s := range Rack() {
+	for i, s := range shelf() {
 		m := s.machine(bmcAddress(i))
 		for what, value := range map[string]string{
 			"serial": m.Serial, "uuid": formatUUID(m.UUID), "mac": m.NICs[0].MAC.String(), "bmc mac": m.Controller.MAC.String(),
@@ -41,5 +41,22 @@ func TestRackIsDistinct(t *testing.T) {
 			}
 			seen[value] = what + " of " + s.Name
 		}
+	}
+}
+
+func TestChoose(t *testing.T) {
+	got, err := Choose([]string{"rich", "bios", "rich"})
+	if err != nil || len(got) != 2 || got[0].Name != "r1u3" || !got[0].Rich || got[1].Name != "r1u1" {
+		t.Errorf("Choose = %+v, %v", got, err)
+	}
+	for _, bad := range [][]string{nil, {"mainframe"}} {
+		if _, err := Choose(bad); err == nil {
+			t.Errorf("Choose(%q) = nil; want an error", bad)
+		}
+	}
+	s := shelf()[3]
+	m := s.machine(bmcAddress(0))
+	if told := s.told(m); len(told.DIMMs) != len(m.DIMMs)+1 || told.UUID == m.UUID || len(m.DIMMs) != 2 {
+		t.Errorf("the BMC tells of %d DIMMs and %x; the machine has %d and %x", len(told.DIMMs), told.UUID, len(m.DIMMs), m.UUID)
 	}
 }

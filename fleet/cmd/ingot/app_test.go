@@ -35,7 +35,7 @@ func TestWrongCommandLines(t *testing.T) {
 		"nod", "node lst", "node show", "node show a b", "node power on", "node wait a --for nonsense", "node power on a --via telnet", "node power up a",
 		"assign r1u1", "assign r1u1 hello --param nonce", "assign r1u1 hello --param a=1 --param a=2", "assign r1u1 hello --count -1",
 		"version -o xml", "version extra", "serve --policy open", "serve --policy none", "serve --nats-listen nowhere", "serve --http-port 0",
-		"--context a --lab b node list", "lab up there", "lab up --accel xen", "lab up --port http", "lab doctor now", "stack show", "--nonsense", "node vm stop r1u1", "why", "why a b", "explain a b",
+		"--context a --lab b node list", "lab up there", "lab up --accel xen", "lab up --servers mainframe", "lab up --port http", "lab doctor now", "stack show", "--nonsense", "node vm stop r1u1", "why", "why a b", "explain a b",
 		"hardware diff a", "hardware diff - -", "node diff", "node diff a --boot first", "node findings a --severity bad", "node show a --inventory --readings", "baseline accept", "baseline drop a", "expected import", "expected list a",
 	} {
 		code, stdout, stderr := try(t, nil, strings.Fields(line)...)

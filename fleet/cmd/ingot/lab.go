@@ -32,12 +32,17 @@ func (a *app) labUpCommand() *cobra.Command {
 	var listen, busKind, policy string
 	var gdb []string
 	var ports map[string]int
+	var servers []string
 	c := &cobra.Command{
 		Use: "up", Short: "Make the lab; it stays up until Ctrl-C", Args: args(0, ""),
 		Long: `Makes the rack and stays in the foreground. With --run it does the whole job:
 it powers both servers on (one over Redfish, one over IPMI), waits for their
 inventory, assigns the stack with a fresh nonce, and prints what the service in
-the container in the virtual machine on each server answers.`,
+the container in the virtual machine on each server answers.
+
+Kinds of servers: bios (r1u1) and uefi (r1u2) are there where nothing else is
+said; rich (r1u3) has two NUMA nodes, four DIMMs, two kinds of NICs, NVMe, SATA
+and SCSI drives; the BMC of disagree (r1u4) and its kernel do not see the same.`,
 		Example: "  ingot lab up\n  ingot lab up --run hello\n  ingot lab up --logs build/lab     # consoles and logs outlive the lab\n  ingot lab up --lab two --port http=8081   # a second lab, a port that stays the same",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o, err := a.labOptions(build, logs, accel)
@@ -54,6 +59,9 @@ the container in the virtual machine on each server answers.`,
 				return usagef("--policy %q: want open or approve", policy)
 			}
 			o.Serve = append(o.Serve, "--policy", policy)
+			if o.Servers, err = lab.Choose(servers); err != nil {
+				return usagef("--servers: %v", err)
+			}
 			o.GDB = gdb
 			o.Listen, o.Ports, o.Cluster = listen, ports, busKind == "cluster"
 			return a.labUp(cmd.Context(), o, stack)
@@ -66,6 +74,7 @@ the container in the virtual machine on each server answers.`,
 	f.StringVar(&stack, "run", "", "stack to carry to both servers: the whole job, from power button to answer")
 	f.StringVar(&busKind, "bus", "embedded", "embedded: in the process of ingot serve; cluster: three nats-servers apart")
 	f.StringVar(&policy, "policy", "open", "open: every server is let in; approve: each waits for ingot node approve")
+	f.StringSliceVar(&servers, "servers", []string{"bios", "uefi"}, "`KINDS` of servers: bios, uefi, rich, disagree")
 	f.StringSliceVar(&gdb, "gdb", nil, "`SERVER` whose processors a debugger may stop; ingot lab status shows where")
 	f.StringVar(&listen, "listen", "127.0.0.1", "address of the ways in; with another than loopback, the network reaches the lab")
 	f.StringToIntVar(&ports, "port", nil, "`WAY=PORT` for ways in: nats=4222,http=8080,r1u1.service=8001; without, free ones")

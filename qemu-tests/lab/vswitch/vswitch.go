@@ -203,6 +203,9 @@ func (p *Port) enqueue(frame []byte) {
 func (s *Switch) forward(from *Port, frame []byte) {
 	to, from6 := MAC(frame[0:6]), MAC(frame[6:12])
 	s.learn(from, from6, frame)
+	if [5]byte(frame[0:5]) == linkLocal && frame[5] <= 0x0f {
+		return // for this switch alone
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if to[0]&1 == 0 {
