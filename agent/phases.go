@@ -44,7 +44,9 @@ func (s *server) loadModules(ctx context.Context) error {
 			s.mountEFIVars(context.WithoutCancel(ctx))
 		}
 		s.say("modules: %s", summarize(m.Loads()))
-		s.readHardware(readers)
+		if err := host.Guard(func() error { s.readHardware(readers); return nil }); err != nil {
+			s.say("inventory: %v", err)
+		}
 	}()
 	return nil
 }

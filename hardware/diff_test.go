@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -142,5 +143,22 @@ func TestReadingsFit(t *testing.T) {
 	}
 	if len(r.Sensors) != 600 || len(r.Logs[0].Newest) != 64 {
 		t.Error("what was encoded has lost something itself")
+	}
+}
+
+// Readings with times in them are put together, and encoded, like others.
+func TestReadingsWithTimes(t *testing.T) {
+	at := time.Date(2026, 11, 1, 10, 0, 0, 0, time.UTC)
+	with := Readings{BMCTime: &at, Logs: []Log{{Name: "SEL", LastErased: &at, Newest: []LogEntry{{Time: &at, Text: "x"}}}}}
+	var r Readings
+	r.Add(with)
+	*with.Logs[0].Newest[0].Time = at.Add(time.Hour)
+	b, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodeReadings(b)
+	if err != nil || !got.Logs[0].Newest[0].Time.Equal(time.Date(2026, 11, 1, 10, 0, 0, 0, time.UTC)) {
+		t.Errorf("%+v, %v; want the time as it was", got, err)
 	}
 }

@@ -29,7 +29,9 @@ func cloneValue(v reflect.Value) reflect.Value {
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {
-			out.Field(i).Set(cloneValue(v.Field(i)))
+			if v.Type().Field(i).IsExported() { // a time is a value, and is copied already
+				out.Field(i).Set(cloneValue(v.Field(i)))
+			}
 		}
 	case reflect.Slice:
 		if !v.IsNil() {

@@ -90,10 +90,13 @@ func (b *bmcs) crawlNode(ctx context.Context, x crawl) {
 		return // no BMC is known: a finding of the inventory says so
 	}
 	start := time.Now()
-	view, err := b.readOne(ctx, t)
-	if err == nil {
-		err = b.c.views.crawled(ctx, x.node, x.attempt, view)
-	}
+	var view hardware.View
+	err := guarded(func() (err error) {
+		if view, err = b.readOne(ctx, t); err != nil {
+			return err
+		}
+		return b.c.views.crawled(ctx, x.node, x.attempt, view)
+	})
 	b.mu.Lock()
 	b.ended[x.node] = max(b.ended[x.node], x.attempt)
 	b.mu.Unlock()

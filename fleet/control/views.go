@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -110,8 +111,27 @@ func (v *views) inventory(ctx context.Context, key string) (inv hardware.Invento
 	return inv, got.Attempt, true, nil
 }
 
+// guarded is f with a panic as its error: what a server or its BMC says must not
+// end control.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return f()
+}
+
 // update makes the view of a node anew, and writes it where it changed.
-func (v *views) update(ctx context.Context, n fleet.NodeID) (hardware.Inventory, error) {
+func (v *views) update(ctx context.Context, n fleet.NodeID) (view hardware.Inventory, err error) {
+	err = guarded(func() (err error) {
+		view, err = v.make(ctx, n)
+		return err
+	})
+	return view, err
+}
+
+func (v *views) make(ctx context.Context, n fleet.NodeID) (hardware.Inventory, error) {
 	v.writing.Lock()
 	defer v.writing.Unlock()
 	st, known := v.c.status.of(n)
