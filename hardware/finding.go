@@ -33,7 +33,7 @@ const (
 	CodeAccessDenied       Code = "access-denied"       // the BMC refused the account, or this account that resource
 	CodeBMCBusy            Code = "bmc-busy"            // the BMC said "not now" until patience was over
 	CodePartUnhealthy      Code = "part-unhealthy"      // the BMC calls a part critical, or foresees its failure
-	CodeLinkSlow           Code = "link-slow"           // a link runs below what its part can
+	CodeLinkSlow           Code = "link-slow"           // a drive's link runs below what the drive can
 	CodeInventoryTruncated Code = "inventory-truncated" // more parts than an inventory holds
 	CodeSerialDisagrees    Code = "serial-disagrees"    // in-band and BMC name other serials
 	CodeUUIDDisagrees      Code = "uuid-disagrees"      // in-band and BMC name other UUIDs

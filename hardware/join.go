@@ -13,7 +13,12 @@ import (
 // Where both speak and disagree, a finding says so.
 func Join(inband, bmc Inventory) Inventory {
 	out := Fill(inband, bmc)
-	out.Findings = append(out.Findings, bmc.Findings...)
+	for _, f := range bmc.Findings {
+		known := f.Code == CodeLinkSlow || f.Code == CodePCIeLinkReduced && len(inband.PCI) > 0 // said below, and by the kernel
+		if !known {
+			out.Findings = append(out.Findings, f)
+		}
+	}
 	out.Findings = append(out.Findings, disagreements(inband, bmc)...)
 	more := cloned(bmc)
 	joinParts(&out.NICs, more.NICs, func(a, b NIC) bool { return b.MAC != "" && a.MAC == b.MAC }, true)
@@ -37,7 +42,7 @@ func Join(inband, bmc Inventory) Inventory {
 			fillPart(&out.CPUs[i], more.CPUs[i])
 		}
 	}
-	out.Findings = append(out.Findings, out.SlowLinks("join")...)
+	out.Findings = append(out.Findings, out.slowDrives("join")...)
 	out.Normalize()
 	return out
 }
