@@ -49,9 +49,11 @@ func momentOf(st fleet.Status) int {
 		return slices.Index(moments, string(st.Phase))
 	}
 	switch kind, _, _ := strings.Cut(st.Step, " "); kind {
-	case fleet.KindDHCP:
+	case fleet.KindDHCP, fleet.KindTFTP:
+		// UEFI firmware whose TFTP transfer breaks off may try IPv6 for a minute
+		// before it comes back: nothing is struck there for the sake of it.
 		return atSeen
-	case fleet.KindTFTP, fleet.KindHTTP:
+	case fleet.KindHTTP:
 		return atBooting
 	}
 	return -1

@@ -17,7 +17,7 @@ func TestMomentOf(t *testing.T) {
 	}{
 		{fleet.PhaseBooting, "power on over redfish", -1},
 		{fleet.PhaseBooting, "dhcp snponly.efi (PXE UEFI)", atSeen},
-		{fleet.PhaseBooting, "tftp snponly.efi (PXE)", atBooting},
+		{fleet.PhaseBooting, "tftp snponly.efi (PXE)", atSeen},
 		{fleet.PhaseBooting, "http /boot.ipxe (iPXE)", atBooting},
 		{fleet.PhaseWaiting, "waits", atWaiting},
 		{fleet.PhaseFetching, "granted hello:1", -1},
