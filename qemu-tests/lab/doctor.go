@@ -189,9 +189,12 @@ func (h host) checkMemory() Check {
 		return missing(err.Error(), "mount -t proc proc /proc")
 	}
 	free, where := kib<<10, "free"
-	// A container may be allowed less than the machine has.
-	if limit, err := strconv.ParseInt(h.read("/sys/fs/cgroup/memory.max"), 10, 64); err == nil && limit < free {
-		free, where = limit, "allowed to this container"
+	// A container may be allowed less than the machine has: cgroups of version 2,
+	// and of 1.
+	for _, file := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+		if limit, err := strconv.ParseInt(h.read(file), 10, 64); err == nil && limit < free {
+			free, where = limit, "allowed to this container"
+		}
 	}
 	seen := fmt.Sprintf("%d MiB %s, %d wanted", free/mib, where, memoryNeeded/mib)
 	if free < memoryNeeded {

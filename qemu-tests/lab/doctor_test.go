@@ -144,6 +144,8 @@ func TestMemoryAndDisk(t *testing.T) {
 		{"enough", map[string]string{"/proc/meminfo": enough}, StateOK, "8789 MiB free"},
 		{"too little", map[string]string{"/proc/meminfo": "MemAvailable: 1000000 kB"}, StateMissing, "976 MiB free, 8192 wanted"},
 		{"a container that may take less", map[string]string{"/proc/meminfo": enough, "/sys/fs/cgroup/memory.max": "2147483648"}, StateMissing, "2048 MiB allowed"},
+		{"one on a machine with cgroups of version 1", map[string]string{"/proc/meminfo": enough, "/sys/fs/cgroup/memory/memory.limit_in_bytes": "1073741824"}, StateMissing, "1024 MiB allowed"},
+		{"one of them without a limit", map[string]string{"/proc/meminfo": enough, "/sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712"}, StateOK, "free"},
 		{"a container without a limit", map[string]string{"/proc/meminfo": enough, "/sys/fs/cgroup/memory.max": "max"}, StateOK, "free"},
 		{"no /proc", nil, StateMissing, "MemAvailable"},
 	} {
