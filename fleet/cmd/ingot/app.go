@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -74,6 +75,27 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 // run runs one command line and returns the exit code.
 func (a *app) run(ctx context.Context, args []string) int {
+	return a.caught(func() int { return a.carryOut(ctx, args) })
+}
+
+// caught makes of a panic one sentence, as of everything else that goes wrong;
+// whoever mends it asks for the stack.
+func (a *app) caught(f func() int) (code int) {
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		code = exitFailed
+		fmt.Fprintf(a.stderr, "ingot: a bug of Ingot's: %.300v (report it with the command line; $INGOT_TRACE=1 shows where)\n", v)
+		if a.env("INGOT_TRACE") != "" {
+			fmt.Fprintf(a.stderr, "%s", debug.Stack())
+		}
+	}()
+	return f()
+}
+
+func (a *app) carryOut(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
@@ -93,6 +94,18 @@ func TestHostileCommandLines(t *testing.T) {
 					t.Errorf("ingot %q %q: %.300s", path, more, stderr)
 				}
 			}
+		}
+	}
+}
+
+func TestPanicIsASentence(t *testing.T) {
+	for trace, lines := range map[string]int{"": 1, "1": 5} {
+		var errs bytes.Buffer
+		a := newApp(nil, &errs, func(k string) string { return map[string]string{"INGOT_TRACE": trace}[k] })
+		code := a.caught(func() int { return []int{}[len(trace)] })
+		said := errs.String()
+		if n := strings.Count(said, "\n"); code != exitFailed || !strings.HasPrefix(said, "ingot: a bug of Ingot's: runtime error: index out of range") || n < lines || lines == 1 && n > 1 {
+			t.Errorf("INGOT_TRACE=%q: %d, %q", trace, code, said)
 		}
 	}
 }
