@@ -364,3 +364,43 @@ func TestAnswerThatWasLost(t *testing.T) {
 		})
 	}
 }
+
+// A stack that is not what it is called, or that nobody of this fleet signed, is
+// refused, and the fleet holds nothing of it.
+func TestPutStackRefuses(t *testing.T) {
+	w := newWorld(t)
+	stranger, err := sign.OpenOrCreate(t.TempDir(), true, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := images.Artifact{Name: "k", Digest: images.DigestOf([]byte("k")), SizeBytes: 1}
+	m := images.Manifest{Schema: images.ManifestSchema, Name: "a", Version: "1", Arch: "amd64", Deadline: images.Duration(time.Minute),
+		Boot: images.Boot{Kernel: a, Initrds: []images.Artifact{a}}}
+	signed := func(k sign.Keyring) fleet.StackEntry {
+		env, b, err := sign.SignJSON(k.Operator, images.ManifestType, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fleet.StackEntry{Ref: "a:1", Digest: images.DigestOf(b), Stack: env, Delegations: k.Delegations}
+	}
+	wrong, turned := signed(w.keys), signed(w.keys)
+	wrong.Digest = images.DigestOf([]byte("another"))
+	turned.Stack.Payload = []byte(strings.Replace(string(turned.Stack.Payload), `"version":"1"`, `"version":"2"`, 1))
+	for name, tt := range map[string]struct {
+		e    fleet.StackEntry
+		want fleet.ReasonCode
+	}{
+		"a wrong digest":         {wrong, fleet.ReasonCode(sign.ReasonMismatch)},
+		"a byte that was turned": {turned, fleet.ReasonCode(sign.ReasonSignature)},
+		"a stranger's signature": {signed(stranger), fleet.ReasonCode(sign.ReasonSignature)},
+	} {
+		_, err := w.c.PutStack(t.Context(), tt.e)
+		var refused *RefusedError
+		if !errors.As(err, &refused) || refused.Reason != tt.want || refused.Hint == "" || !strings.HasPrefix(err.Error(), "stack a:1: refused: ") {
+			t.Errorf("%s: %v; want it refused as %s, with what to do", name, err, tt.want)
+		}
+	}
+	if all, err := w.c.Stacks(t.Context()); err != nil || len(all) != 0 {
+		t.Errorf("the fleet holds %v, %v; want nothing", all, err)
+	}
+}
