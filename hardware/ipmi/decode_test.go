@@ -284,6 +284,8 @@ func TestEvents(t *testing.T) {
 			Text: "voltage: Upper Critical - going high, reading 13.26, threshold 13.2 volts (42 s after the BMC's start)", Asserted: hardware.Enabled}, false},
 		"another's sensor": {[]byte{3, 0, 2, 0xff, 0xff, 0xff, 0xff, 0x41, 0, 4, 0x12, 1, 0xef, 0x05, 0xff, 0xff}, hardware.LogEntry{ID: "0x0003", Sensor: "0x01",
 			Severity: "warning", Text: "system event: Timestamp Clock Synch", Asserted: hardware.Disabled}, false},
+		"a number that is another type's": {[]byte{7, 0, 2, 0xff, 0xff, 0xff, 0xff, 0x20, 0, 4, 0x1d, 1, 0x6f, 0x00, 0xff, 0xff}, hardware.LogEntry{ID: "0x0007", Sensor: "0x01",
+			Severity: "info", Text: "system boot initiated: Initiated by power up", Asserted: hardware.Enabled}, false},
 		"oem with a time": {append([]byte{4, 0, 0xc1}, append(binary.LittleEndian.AppendUint32(nil, uint32(at.Unix())), 0x57, 1, 0, 1, 2, 3, 4, 5, 6)...),
 			hardware.LogEntry{ID: "0x0004", Time: &at, Severity: "info", Text: "oem record 0xc1, IANA 343: 010203040506"}, false},
 		"oem bare": {append([]byte{5, 0, 0xe0}, make([]byte, 13)...), hardware.LogEntry{ID: "0x0005", Severity: "info", Text: "oem record 0xe0: 00000000000000000000000000"}, false},
@@ -328,6 +330,8 @@ func TestSPD(t *testing.T) {
 	copy(ddr4, []byte{0x23, 0x12, 0x0c, 1, 0x85, 0, 0, 0, 0, 0, 0, 0, 0x08, 0x0b, 0, 0, 0, 0, 5}) // 8 Gb, two ranks of x4, 625 ps
 	copy(ddr4[320:], []byte{0x80, 0xce, 0, 0x23, 0x45, 1, 2, 3, 4})
 	copy(ddr4[329:], "M393A4K40DB3-CWE    ")
+	stacked := append([]byte(nil), ddr4...)
+	stacked[6] = 0x32 // each rank is four dies
 	ddr3 := make([]byte, 256)
 	copy(ddr3, []byte{0x92, 0x13, 0x0b, 1, 4, 0, 0, 0x09, 0x0b, 0, 1, 8, 10}) // 4 Gb, two ranks of x8, 1.25 ns
 	copy(ddr3[117:], []byte{0x80, 0x2c, 0, 0x15, 0x07, 9, 8, 7, 6})
@@ -345,6 +349,8 @@ func TestSPD(t *testing.T) {
 		"DDR3": {ddr3, hardware.DIMM{SizeBytes: 8 << 30, Serial: "09080706", Manufacturer: "Micron", Part: "36KSF1G72PZ-1G6E1", SpeedMTs: 1600, Type: "DDR3",
 			Module: "RDIMM", Ranks: 2, ECC: hardware.Enabled, Manufactured: "2015-W07"}},
 		"DDR4": {ddr4, hardware.DIMM{SizeBytes: 32 << 30, Serial: "01020304", Manufacturer: "Samsung", Part: "M393A4K40DB3-CWE", SpeedMTs: 3200, Type: "DDR4",
+			Module: "RDIMM", Ranks: 2, ECC: hardware.Enabled, Manufactured: "2023-W45"}},
+		"DDR4, stacked": {stacked, hardware.DIMM{SizeBytes: 128 << 30, Serial: "01020304", Manufacturer: "Samsung", Part: "M393A4K40DB3-CWE", SpeedMTs: 3200, Type: "DDR4",
 			Module: "RDIMM", Ranks: 2, ECC: hardware.Enabled, Manufactured: "2023-W45"}},
 		"DDR5": {ddr5, hardware.DIMM{SizeBytes: 32 << 30, Serial: "0A0B0C0D", Manufacturer: "SK hynix", Part: "HMCG88AGBRA191N", SpeedMTs: 4800, Type: "DDR5",
 			Module: "RDIMM", Ranks: 2, ECC: hardware.Enabled, Manufactured: "2024-W12"}},

@@ -474,6 +474,19 @@ func TestSuites(t *testing.T) {
 // TestDowngrade has a man in the middle answer Open Session with no
 // authentication at all, which go-ipmi would take.
 func TestDowngrade(t *testing.T) {
+	t.Parallel()
+	g := &guardedConn{guard: &guard{cipher: 17}}
+	opened := make([]byte, 36)
+	opened[16], opened[24], opened[32] = byte(suites[17].auth), byte(suites[17].integrity), byte(types.CryptAlg_AES_CBC_128)
+	if !g.opened(opened) {
+		t.Error("what was asked for is not taken")
+	}
+	for _, at := range []int{16, 24, 32} {
+		weaker := slices.Clone(opened)
+		if weaker[at] = 0; g.opened(weaker) {
+			t.Errorf("byte %d = 0, no algorithm, is taken", at)
+		}
+	}
 	_, o := serve(t)
 	o.Timeout = 2 * time.Second
 	newRelay(t, &o, func(_ int, answer []byte) [][]byte {
@@ -517,7 +530,11 @@ func TestWeak(t *testing.T) {
 	}
 	b, o = serveWith(t, nil, bmc.WithV15Disabled())
 	for id, change := range map[uint8]func(*bmc.User) error{
-		1: func(u *bmc.User) error { u.Enabled = false; return nil },
+		1: func(u *bmc.User) error {
+			u.Enabled = false
+			u.ChannelAccess[1] = bmc.UserChannelAccess{MaxPrivilege: bmc.PrivilegeLevelOperator, Enabled: true}
+			return nil
+		},
 		2: func(u *bmc.User) error { u.Name = "hilda"; return nil },
 	} {
 		if err := b.Users.Update(id, change); err != nil {

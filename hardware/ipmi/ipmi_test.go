@@ -193,7 +193,7 @@ func TestDecodeDeviceID(t *testing.T) {
 		want hardware.BMC
 		bad  bool
 	}{
-		{"full", []byte{32, 1, 2, 0x17, 0x02, 0xbf, 0x7c, 0x2a, 0, 1, 0, 0, 0, 0, 0}, hardware.BMC{Manufacturer: "Supermicro", Firmware: "2.17", IPMIVersion: "2.0",
+		{"full", []byte{32, 1, 2, 0x17, 0x02, 0xbf, 0x7c, 0x2a, 0xf0, 1, 0, 0, 0, 0, 0}, hardware.BMC{Manufacturer: "Supermicro", Firmware: "2.17", IPMIVersion: "2.0",
 			DeviceID: 32, DeviceRevision: 1, ManufacturerID: 10876, ProductID: 1, Functions: most}, false},
 		{"1.5", []byte{32, 0x81, 2, 0x05, 0x51, 0x80, 0xa2, 2, 0, 1, 1}, hardware.BMC{Manufacturer: "Dell", Firmware: "2.05", IPMIVersion: "1.5",
 			DeviceID: 32, DeviceRevision: 1, ManufacturerID: 674, ProductID: 257, Functions: []string{"chassis", "device-sdrs"}}, false},
