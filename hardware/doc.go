@@ -32,6 +32,7 @@
 //   - FRU: the field replaceable unit record that a BMC keeps in an EEPROM.
 //   - inventory: what a server is, as JSON of schema ingot.inventory/v1.
 //   - KCS: the keyboard controller style interface, the in-band way to a BMC.
+//   - LAN channel: an IPMI channel with a network port of the BMC behind it.
 //   - late reader: one that follows the first report, since it waits for a
 //     frame on a cable or asks a slow BMC or drive.
 //   - LLDP neighbor: what stands at the other end of a cable, by its own word.
@@ -42,6 +43,8 @@
 //   - permanent MAC: the address burnt in, not the one that is set now.
 //   - reader: code that reads one source and yields a partial inventory.
 //   - readings: what moves, as JSON of schema ingot.readings/v1.
+//   - SDR: a record by which a BMC describes a sensor, or where a FRU is.
+//   - SEL: the system event log of a BMC.
 //   - SMBIOS: the tables of DSP0134 that the firmware leaves in memory.
 //   - VPD: the vital product data of a PCI device: its part and serial number.
 //   - WWN: the world wide name of a drive: naa., eui. or nvme. identifiers.

@@ -20,6 +20,7 @@ import (
 const (
 	lanChannel   = 1
 	adminSlot    = 2
+	maxUsers     = 16   // as most BMCs have
 	ipmiVersion2 = 0x02 // IPMI 2.0, table 20-2: the low nibble is the major version
 )
 
@@ -43,6 +44,7 @@ func (b *BMC) makeIPMI() error {
 	b.ipmi = ipmi.New(info, guid(b.cfg.Machine.UUID), h,
 		ipmi.WithV15Disabled(),
 		ipmi.WithCipherSuites(cipherSuites))
+	b.ipmi.Users = ipmi.NewUserStore(ipmi.WithMaxUsers(maxUsers))
 	if err := b.makeUsers(); err != nil {
 		return err
 	}

@@ -64,7 +64,10 @@ func TestKCSFromGuest(t *testing.T) {
 	for _, want := range []string{
 		"kcsguest: device 0x20 ipmi 2.0", "kcsguest: product LS-1 " + s.machine.Serial, "kcsguest: address 10.78.0.11",
 		"kcsguest: dimm DIMM_A1 2048 MiB DIMM-0101-1", "kcsguest: dimm DIMM_B1 1024 MiB DIMM-0101-2",
-		"kcsguest: system Ingot Lab LS-1 " + s.machine.Serial + " " + formatUUID(s.machine.UUID), "kcsguest: end",
+		"kcsguest: system Ingot Lab LS-1 " + s.machine.Serial + " " + formatUUID(s.machine.UUID),
+		"kcsguest: first " + s.machine.Serial + " " + s.machine.Controller.MAC.String() + " [10.78.0.11] in ",
+		"kcsguest: late sensors 24 psus 2 frus 2 logs 1 in ", "kcsguest: sensor FAN1 8300 RPM ok", "kcsguest: account 2 admin administrator",
+		"kcsguest: end",
 	} {
 		if !strings.Contains(string(console), want) {
 			t.Errorf("console lacks %q", want)

@@ -12,6 +12,8 @@ import (
 	"github.com/bougou/go-ipmi/pkg/types"
 	"github.com/u-root/u-root/pkg/smbios"
 	"golang.org/x/sys/unix"
+
+	"github.com/ingot-metal/ingot/hardware/ipmi"
 )
 
 func main() {
@@ -64,6 +66,38 @@ func ask() error {
 		return err
 	}
 	fmt.Printf("kcsguest: asked in %s\n", time.Since(start).Round(time.Millisecond))
+	return readers(ctx)
+}
+
+// readers are those that the agent runs: what the first report has of the BMC,
+// and what follows it.
+func readers(ctx context.Context) error {
+	start := time.Now()
+	inv, err := ipmi.Read(ctx, "/")
+	if err != nil {
+		return fmt.Errorf("first reader: %w", err)
+	}
+	took := time.Since(start).Round(time.Millisecond)
+	fmt.Printf("kcsguest: first %s %s %v in %s\n", inv.System.Serial, inv.BMC.MAC, inv.BMC.Addresses, took)
+	start = time.Now()
+	v, err := ipmi.Late(ctx, "/")
+	if err != nil {
+		return fmt.Errorf("late reader: %w", err)
+	}
+	took = time.Since(start).Round(time.Millisecond)
+	r := v.Readings
+	fmt.Printf("kcsguest: late sensors %d psus %d frus %d logs %d in %s\n", len(r.Sensors), len(v.Inventory.PSUs), len(v.Inventory.FRUs), len(r.Logs), took)
+	for _, s := range r.Sensors {
+		if s.Value != nil {
+			fmt.Printf("kcsguest: sensor %s %g %s %s\n", s.Name, *s.Value, s.Unit, s.Status)
+		}
+	}
+	for _, a := range v.Inventory.BMC.Accounts {
+		fmt.Printf("kcsguest: account %s %s %s\n", a.ID, a.Name, a.Privilege)
+	}
+	for _, f := range append(inv.Findings, v.Inventory.Findings...) {
+		fmt.Printf("kcsguest: finding %s\n", f)
+	}
 	return nil
 }
 
