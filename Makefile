@@ -18,7 +18,7 @@ export SOURCE_DATE_EPOCH
 # firmware, iPXE, and the kernel that server and virtual machine share.
 TOOLS_PACKAGES := linux-image-amd64,qemu-system-x86,ovmf,ipxe,ipxe-qemu,seabios,pci.ids
 # What is installed on this machine, and the command of each that is looked for.
-HOST_PACKAGES := mmdebstrap debian-archive-keyring squashfs-tools make git ca-certificates
+HOST_PACKAGES := mmdebstrap debian-archive-keyring squashfs-tools make git ca-certificates ipmitool
 KEYRING := /usr/share/keyrings/debian-archive-keyring.gpg
 # A mirror of your own: make MIRROR=http://mirror.example/debian
 MIRROR ?=

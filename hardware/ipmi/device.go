@@ -28,7 +28,6 @@ type device struct {
 	repository bool // it keeps an SDR repository
 	deviceSDRs bool // it gives its own records
 	fru        bool
-	sel        bool
 }
 
 func deviceID(ctx context.Context, s *session) error {
@@ -45,7 +44,7 @@ func deviceID(ctx context.Context, s *session) error {
 	if len(b) > 5 {
 		support = b[5]
 	}
-	s.device = device{repository: support&0x02 != 0, sel: support&0x04 != 0, fru: support&0x08 != 0, deviceSDRs: b[1]&0x80 != 0}
+	s.device = device{repository: support&0x02 != 0, fru: support&0x08 != 0, deviceSDRs: b[1]&0x80 != 0}
 	return nil
 }
 

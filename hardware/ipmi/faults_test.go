@@ -301,6 +301,7 @@ func TestBusy(t *testing.T) {
 
 // TestShort has every answer cut after so many bytes.
 func TestShort(t *testing.T) {
+	t.Parallel()
 	for most := range 24 {
 		r := &repository{sdrs: voltages(2), events: [][]byte{event(1, 1e9)}}
 		_, o := serveWith(t, func(reg *handlers.Registry) {
@@ -330,6 +331,7 @@ func TestShort(t *testing.T) {
 
 // TestGarbage has each answer come after datagrams that are none, and twice.
 func TestGarbage(t *testing.T) {
+	t.Parallel()
 	r := &repository{sdrs: voltages(2), events: [][]byte{event(1, 1e9)}}
 	_, o := serveWith(t, r.register)
 	clean, _, err := Crawl(t.Context(), o)
