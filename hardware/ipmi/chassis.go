@@ -15,7 +15,11 @@ var (
 	cmdBootOptions   = command{netFn: netFnChassis, id: 0x09, name: "Get System Boot Options"}
 	cmdWatchdog      = command{netFn: netFnApp, id: 0x25, name: "Get Watchdog Timer"}
 	cmdSystemGUID    = command{netFn: netFnApp, id: 0x37, name: "Get System GUID"}
+	cmdPowerReading  = command{netFn: netFnGroup, id: 0x02, name: "Get Power Reading"} // DCMI 1.5, 6.6.1
 )
+
+// dcmi is the group that DCMI's commands and answers begin with.
+const dcmi = 0xdc
 
 const bootFlags = 5 // table 28-14
 
@@ -82,6 +86,25 @@ func decodeBootFlags(b []byte) hardware.BootOverride {
 	o.Target = [...]string{"none", "pxe", "disk", "disk", "diagnostic", "cd", "bios-setup", "floppy",
 		"cd", "usb", "", "disk", "", "", "", "floppy"}[b[1]>>2&0xf]
 	return o
+}
+
+// powerReading is what the whole server draws, where the BMC speaks DCMI and
+// measures.
+func powerReading(ctx context.Context, s *session) error {
+	const systemPower, measuring = 1, 0x40
+	b, err := s.ask(ctx, cmdPowerReading, dcmi, systemPower, 0, 0)
+	var code CompletionCode
+	if errors.As(err, &code) {
+		return nil // it does not, or not now
+	}
+	if b, err = want(b, err, 18); err != nil {
+		return err
+	}
+	if b[0] == dcmi && b[17]&measuring != 0 {
+		watts := float64(le16(b[1:]))
+		s.view.Readings.Watts = &watts
+	}
+	return nil
 }
 
 // systemGUID is the server's UUID, where the BMC knows it.

@@ -16,6 +16,7 @@ const (
 	netFnApp       = 0x06
 	netFnStorage   = 0x0a
 	netFnTransport = 0x0c
+	netFnGroup     = 0x2c
 )
 
 var (

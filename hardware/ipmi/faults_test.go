@@ -374,6 +374,24 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
+// TestLost has a network that loses datagrams, also of the handshake.
+func TestLost(t *testing.T) {
+	t.Parallel()
+	r := &repository{sdrs: voltages(3)}
+	_, o := serveWith(t, r.register)
+	o.Timeout = time.Minute
+	newRelay(t, &o, func(n int, answer []byte) [][]byte {
+		if n == 3 || n == 12 || n == 20 {
+			return nil
+		}
+		return [][]byte{answer}
+	})
+	v, stats, err := Crawl(t.Context(), o)
+	if err != nil || len(v.Readings.Sensors) != 3 || stats.Repeated != 2 || hasFinding(v, hardware.CodeBMCStopped, "") {
+		t.Errorf("Crawl = %v, %d sensors, %+v, %v; want all, after asking twice again", err, len(v.Readings.Sensors), stats, v.Inventory.Findings)
+	}
+}
+
 // TestHang has a BMC that goes silent in the middle.
 func TestHang(t *testing.T) {
 	t.Parallel()

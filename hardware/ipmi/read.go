@@ -76,6 +76,7 @@ func lateSteps() []step {
 		{"chassis status", chassisStatus},
 		{"SDR repository", sdrs},
 		{"sensors", sensors},
+		{"power reading", powerReading},
 		{"SEL", sel},
 		{"SEL time", selTime},
 		{"FRUs", func(ctx context.Context, s *session) error { return s.frus(ctx, false) }},

@@ -105,6 +105,9 @@ func (b *bench) checkReadings(t *testing.T, r hardware.Readings) {
 			t.Errorf("sensor %s = %q; want %q", name, got, want)
 		}
 	}
+	if r.Watts == nil || *r.Watts != 360 {
+		t.Errorf("watts = %v; want 360", r.Watts)
+	}
 	if r.PowerState != hardware.PowerOff || r.BMCTime == nil || time.Since(*r.BMCTime) > time.Minute {
 		t.Errorf("power %q, clock %v", r.PowerState, r.BMCTime)
 	}

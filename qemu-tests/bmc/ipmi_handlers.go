@@ -64,6 +64,7 @@ func (b *BMC) registerBoard(r *handlers.Registry) {
 		{types.CommandGetChannelAccess, user, 2, channelAccess},
 		{types.CommandGetChassisStatus, user, 0, b.chassisStatus()},
 		{types.CommandSetPowerRestorePolicy, operator, 1, b.setRestore},
+		{types.CommandGetDCMIPowerReading, user, 4, h.powerReading},
 	} {
 		r.RegisterFunc(c.Command, c.handle)
 	}

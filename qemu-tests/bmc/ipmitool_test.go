@@ -158,6 +158,11 @@ func TestAgainstIPMItool(t *testing.T) {
 	checkSensors(c.tool(t, "sensor", "list"), v.Readings.Sensors, check)
 	checkSEL(c.tool(t, "sel", "list"), v.Readings.Logs[0], check)
 	checkLAN(c.tool(t, "lan", "print", "1"), v.Inventory.BMC, check)
+	for _, l := range labels(c.tool(t, "dcmi", "power", "reading")) {
+		if l[0] == "Instantaneous power reading" {
+			check("dcmi power", l[0], l[1], fmt.Sprintf("%g Watts", *v.Readings.Watts))
+		}
+	}
 	checkUsers(c.tool(t, "user", "list", "1"), v.Inventory.BMC.Accounts, check)
 	for row := range rows {
 		if !used[row] {

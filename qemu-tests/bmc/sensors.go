@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/bougou/go-ipmi/pkg/handlers"
 	"github.com/bougou/go-ipmi/pkg/types"
@@ -196,6 +197,26 @@ func (h *board) sensorReading(_ context.Context, _ *handlers.HandlerContext, req
 		state = 0
 	}
 	return []byte{0, events | scanned, uint8(state), 0x80 | uint8(state>>8)}, types.CodeOK
+}
+
+// powerReading is the sum of what the power supplies draw (DCMI 1.5, 6.6.1).
+func (h *board) powerReading(_ context.Context, _ *handlers.HandlerContext, req []byte) ([]byte, types.CompletionCode) {
+	const dcmi, measuring = 0xdc, 0x40
+	if req[0] != dcmi || req[1] != 1 {
+		return nil, types.CodeRequestDataFieldInvalid
+	}
+	var watts uint16
+	for i := range h.sensors {
+		if s := &h.sensors[i]; s.unit == unitWatts {
+			watts += uint16(s.raw) * s.m
+		}
+	}
+	out := []byte{dcmi}
+	for range 4 { // now, at least, at most, on average
+		out = binary.LittleEndian.AppendUint16(out, watts)
+	}
+	out = binary.LittleEndian.AppendUint32(out, uint32(time.Now().Unix()))
+	return append(binary.LittleEndian.AppendUint32(out, 1000), measuring), types.CodeOK
 }
 
 // compare says which thresholds the reading has passed.
