@@ -4,6 +4,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/bougou/go-ipmi/pkg/crypto"
 	"github.com/bougou/go-ipmi/pkg/types"
 	"github.com/google/go-cmp/cmp"
 	"github.com/ingot-metal/ingot/hardware"
@@ -134,6 +135,31 @@ func FuzzGuard(f *testing.F) {
 		g.k1, g.k2 = make([]byte, 32), make([]byte, 32)
 		if g.expects = 0; g.takes(b) {
 			t.Errorf("% x is taken inside a session", b)
+		}
+		// What a hostile BMC signs is well formed all the same.
+		if len(b) < plusHeader {
+			return
+		}
+		b = append([]byte{6, 0, 0xff, 7, rmcpPlus, payloadIPMI | signed | encrypted}, b[6:]...)
+		mac, err := crypto.SessionIntegrityAuthCode(suites[17].integrity, b[rmcpHeader:], g.k1, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = append(b, mac...)
+		if !g.takes(b) {
+			return
+		}
+		var r types.Rmcp
+		if err := r.Unpack(b); err != nil {
+			return
+		}
+		plain, err := crypto.DecryptAES(r.Session20.SessionPayload[16:], g.k2[:16], r.Session20.SessionPayload[:16])
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain = plain[:len(plain)-1-int(plain[len(plain)-1])] // as go-ipmi does it
+		if err := new(types.IPMIResponse).Unpack(plain); err != nil {
+			t.Errorf("% x is taken, and is no message: %v", b, err)
 		}
 	})
 }
