@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/bougou/go-ipmi/pkg/client"
@@ -30,9 +31,10 @@ const (
 	crawlTimeout   = 2 * time.Minute
 	closeLimit     = 3 * time.Second
 
-	lanTry   = time.Second // a datagram is lost after that
-	lanTries = 3
-	lanRead  = 224
+	loginRest = time.Second // before the next try, for a BMC without a free session
+	lanTry    = time.Second // a datagram is lost after that
+	lanTries  = 3
+	lanRead   = 224
 )
 
 // ErrRefused says that the BMC did not take the user or the password. It is
@@ -95,7 +97,10 @@ func (o Options) open(ctx context.Context) (*lan, error) {
 		return nil, err
 	}
 	for _, cipher := range offers {
-		for range lanTries { // a datagram of the handshake may be lost
+		for try := range lanTries { // a datagram of the handshake may be lost
+			if try > 0 {
+				rest(ctx, loginRest)
+			}
 			var l *lan
 			if l, err = o.login(ctx, host, port, cipher); err == nil {
 				return l, nil
@@ -214,18 +219,38 @@ func (o Options) login(ctx context.Context, host string, port, cipher int) (*lan
 // loginError is one line, and tells a refusal of the account from the rest.
 func loginError(err error) error {
 	var status *types.RmcpStatusError
+	var socket net.Error
 	switch {
+	case errors.Is(err, context.Canceled):
+		return context.Canceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return context.DeadlineExceeded
 	case errors.Is(err, client.ErrRAKPAuthentication):
 		return fmt.Errorf("%w: the password does not match", ErrRefused)
-	case errors.As(err, &status) && suiteStatus(status.StatusCode()):
-		return status
-	case errors.As(err, &status):
+	case errors.As(err, &status) && accountStatus(status.StatusCode()):
 		return fmt.Errorf("%w: %v", ErrRefused, status)
+	case errors.As(err, &status):
+		return status
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return errors.New("nothing listens on its UDP port")
+	case errors.As(err, &socket) && socket.Timeout():
+		return errors.New("no answer: is IPMI over LAN enabled in the BMC?")
 	}
 	if code, ok := types.IsResponseError(err); ok && code.CompletionCode() != 0 {
 		return fmt.Errorf("%w: administrator privilege: %w", ErrRefused, CompletionCode(code.CompletionCode()))
 	}
 	return errors.New(strings.Join(strings.Fields(err.Error()), " "))
+}
+
+// accountStatus says that it is the account that the BMC does not take (table
+// 13-15). One that has no session left may have one a little later.
+func accountStatus(c types.RmcpStatusCode) bool {
+	switch c {
+	case types.RmcpStatusCodeInvalidRole, types.RmcpStatusCodeUnauthorizedRoleOfPriLevel, types.RmcpStatusCodeInvalidNameLength,
+		types.RmcpStatusCodeUnauthorizedName, types.RmcpStatusCodeInvalidIntegrityCheckValue:
+		return true
+	}
+	return false
 }
 
 // suiteStatus says that the BMC has not looked at the account yet (table
@@ -241,7 +266,7 @@ func suiteStatus(c types.RmcpStatusCode) bool {
 
 func suiteRefused(err error) bool {
 	var status *types.RmcpStatusError
-	return errors.As(err, &status) && !errors.Is(err, ErrRefused) && suiteStatus(status.StatusCode())
+	return errors.As(err, &status) && suiteStatus(status.StatusCode())
 }
 
 // ReadLAN is what the BMC says of itself and of FRU 0, over the LAN.

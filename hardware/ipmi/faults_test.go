@@ -467,6 +467,33 @@ func TestRefusedOnce(t *testing.T) {
 	}
 }
 
+// TestNoSession has a BMC whose sessions are all in use, and then one free.
+func TestNoSession(t *testing.T) {
+	t.Parallel()
+	_, o := serve(t)
+	full := 0
+	newRelay(t, &o, func(_ int, answer []byte) [][]byte {
+		if answer[4] == rmcpPlus && answer[5] == payloadOpened && full == 0 {
+			full++
+			answer[plusHeader+1] = byte(types.RmcpStatusCodeNoResToCreateSess)
+		}
+		return [][]byte{answer}
+	})
+	if _, _, err := Crawl(t.Context(), o); err != nil || full != 1 {
+		t.Errorf("Crawl of a BMC that has a session at the second try = %v", err)
+	}
+	for status, refused := range map[types.RmcpStatusCode]bool{0x01: false, 0x0a: true, 0x0d: true, 0x11: false} {
+		if err := loginError(types.NewRmcpStatusError(status)); errors.Is(err, ErrRefused) != refused {
+			t.Errorf("status %#02x = %v", byte(status), err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := Crawl(ctx, o); !errors.Is(err, context.Canceled) {
+		t.Errorf("Crawl that was interrupted before its login = %v", err)
+	}
+}
+
 // TestSuites has BMCs that offer, or take, other suites.
 func TestSuites(t *testing.T) {
 	for _, c := range []struct {

@@ -123,6 +123,7 @@ func TestLANRefused(t *testing.T) {
 
 // TestLANSilent has a BMC that takes every datagram and answers none.
 func TestLANSilent(t *testing.T) {
+	t.Parallel()
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
@@ -132,6 +133,14 @@ func TestLANSilent(t *testing.T) {
 	_, err = Power(t.Context(), Options{Address: conn.LocalAddr().String(), User: "u", Password: "p", Timeout: 300 * time.Millisecond})
 	if took := time.Since(begin); err == nil || took > 5*time.Second {
 		t.Errorf("Power of a silent BMC = %v after %v", err, took)
+	}
+	o := Options{Address: conn.LocalAddr().String(), User: "u", Password: "p"}
+	if _, err = Power(t.Context(), o); err == nil || !strings.Contains(err.Error(), "no answer: is IPMI over LAN enabled") {
+		t.Errorf("Power of a silent BMC, in its own time = %v", err)
+	}
+	conn.Close()
+	if _, err = Power(t.Context(), o); err == nil || !strings.Contains(err.Error(), "nothing listens") {
+		t.Errorf("Power where no BMC is = %v", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -65,8 +66,12 @@ func (a *app) hardwareIPMI(ctx context.Context, address string, f ipmiFlags) err
 		return err
 	}
 	v, s, err := ipmi.Crawl(ctx, o)
-	a.progress("requests %d, repeated %d, refused %d, dropped %d, seconds %.2f, most in flight 1, cipher suite %d",
-		s.Requests, s.Repeated, s.Refused, s.Dropped, s.Took.Round(10*time.Millisecond).Seconds(), s.Cipher)
+	suite := ""
+	if s.Cipher > 0 { // else there was no session
+		suite = fmt.Sprintf(", cipher suite %d", s.Cipher)
+	}
+	a.progress("requests %d, repeated %d, refused %d, dropped %d, seconds %.2f, most in flight 1%s",
+		s.Requests, s.Repeated, s.Refused, s.Dropped, s.Took.Round(10*time.Millisecond).Seconds(), suite)
 	if errors.Is(err, ipmi.ErrRefused) {
 		return refusedLogin{err}
 	}
