@@ -147,7 +147,7 @@ const (
 // life and then by who is asked. The slice is the caller's.
 func Reasons() []Reason {
 	all := slices.Concat(phaseReasons(), faultReasons(), layerReasons(), containerReasons(), stackReasons(), refusals(),
-		enrollReasons(), approvalReasons(), commandReasons(), bmcReasons(), bmcFindings(), inventoryReasons())
+		enrollReasons(), approvalReasons(), commandReasons(), bmcReasons(), bmcFindings(), inventoryReasons(), driveReasons())
 	first := map[string]int{} // what is about the same stands together
 	for i, r := range all {
 		if _, ok := first[r.Where]; !ok {

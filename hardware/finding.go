@@ -49,6 +49,15 @@ const (
 	CodeMemoryErrors       Code = "memory-errors"       // the kernel counts errors of a DIMM
 	CodePCIeLinkReduced    Code = "pcie-link-reduced"   // a device runs below what it and its port can
 	CodeLLDPByFirmware     Code = "lldp-by-firmware"    // a NIC keeps the neighbor's frames to itself
+	CodeDriveFailing       Code = "drive-failing"       // SMART says that a drive fails, or will
+	CodeDriveErrors        Code = "drive-errors"        // a drive has errors that it did not correct
+	CodeDriveWorn          Code = "drive-worn"          // a drive's rated life is nearly used up
+	CodeDriveHot           Code = "drive-hot"           // a drive is hotter than it may be
+	CodeDriveHung          Code = "drive-hung"          // a drive did not answer in time
+	CodeDriveLink          Code = "drive-link-reduced"  // a drive's link is slower than both ends can
+	CodeDriveFirmware      Code = "drive-firmware"      // another firmware begins with the next reset
+	CodeVolumeDegraded     Code = "volume-degraded"     // an array lacks a drive
+	CodeEnclosureFault     Code = "enclosure-fault"     // a shelf reports a fault of a slot
 	CodeBaselineDiffers    Code = "baseline-differs"    // not what an operator accepted
 )
 

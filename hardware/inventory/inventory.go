@@ -55,7 +55,7 @@ func Readers() []Reader {
 		{"kernel", 2 * time.Second, facts(kernel)},
 		{pci.Source, 10 * time.Second, facts(pci.Read)},
 		{nic.Source, 5 * time.Second, facts(nic.Read)},
-		{storage.Source, 10 * time.Second, facts(storage.Read)},
+		{storage.Source, 10 * time.Second, storage.Read},
 		{"usb", 2 * time.Second, facts(usb)},
 		{"watchdog", 2 * time.Second, facts(watchdogs)},
 		{ipmi.Source, 12 * time.Second, facts(ipmi.Read)},

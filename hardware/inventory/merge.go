@@ -105,6 +105,20 @@ func adapters(inv *hardware.Inventory) {
 	}
 }
 
+// nameControllers gives a storage controller the names of its PCI function
+// where its driver knows none.
+func nameControllers(inv *hardware.Inventory) {
+	inv.StorageControllers = slices.Clone(inv.StorageControllers)
+	for i := range inv.StorageControllers {
+		c := &inv.StorageControllers[i]
+		for _, p := range inv.PCI {
+			if c.BDF != "" && p.BDF == c.BDF {
+				c.Manufacturer, c.Model, c.Slot = cmp.Or(c.Manufacturer, p.Vendor), cmp.Or(c.Model, p.Device), cmp.Or(c.Slot, p.Slot)
+			}
+		}
+	}
+}
+
 // moving is what moves of the parts themselves: whoever reads is on.
 func moving(inv hardware.Inventory) hardware.Readings {
 	r := hardware.Readings{PowerState: hardware.PowerOn}

@@ -108,6 +108,7 @@ func (r *run) result() Result {
 		res.Readers = append(res.Readers, took)
 	}
 	adapters(&res.Inventory)
+	nameControllers(&res.Inventory)
 	res.Inventory = res.Inventory.Normalized()
 	res.Readings.Add(moving(res.Inventory))
 	res.Readings.Normalize()

@@ -95,6 +95,20 @@ func (r Root) Real(elem ...string) string {
 	return p
 }
 
+// Inner is [Root.Real] as a path below the root, to be read further; empty
+// where it leads nowhere.
+func (r Root) Inner(elem ...string) string {
+	top, err := filepath.EvalSymlinks(string(r))
+	if err != nil {
+		return ""
+	}
+	p, err := filepath.Rel(top, r.Real(elem...))
+	if err != nil || !filepath.IsLocal(p) {
+		return ""
+	}
+	return p
+}
+
 // Exists reports whether there is something at the path.
 func (r Root) Exists(elem ...string) bool {
 	_, err := os.Lstat(r.Path(elem...))

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -119,7 +120,11 @@ func tellInventory(ctx context.Context, m *host.Modules, say func(string, ...any
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Printf("\nINVENTORY %s\n", b)
+	readings, err := json.Marshal(res.Readings)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Printf("\nINVENTORY %s\nREADINGS %s\n", b, readings)
 	return err
 }
 

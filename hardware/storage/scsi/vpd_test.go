@@ -1,4 +1,4 @@
-package storage
+package scsi
 
 import (
 	"encoding/binary"
@@ -51,22 +51,12 @@ func TestWorldWideName(t *testing.T) {
 	}
 }
 
-func TestATAIdentity(t *testing.T) {
-	w := make([]byte, 512)
-	put := func(at, n int, s string) {
-		s += strings.Repeat(" ", n-len(s))
-		for i := 0; i < n; i += 2 {
-			w[at+i], w[at+i+1] = s[i+1], s[i]
-		}
+func TestATAIdentify(t *testing.T) {
+	w := strings.Repeat("w", 512)
+	if got := ATAIdentify(page(0x89, strings.Repeat("\x00", 56)+w)); string(got) != w {
+		t.Errorf("ATAIdentify = %d bytes %.8q; want what stands at offset 60", len(got), got)
 	}
-	put(20, 20, "SER123")
-	put(46, 8, "FW01")
-	put(54, 40, "ACME 9000 with a long model name")
-	got, ok := ATAIdentity(page(0x89, strings.Repeat("\x00", 56)+string(w)))
-	if want := (Identity{"ACME 9000 with a long model name", "SER123", "FW01"}); !ok || got != want {
-		t.Errorf("ATAIdentity = %+v, %t; want %+v", got, ok, want)
-	}
-	if _, ok := ATAIdentity(page(0x89, strings.Repeat("\x00", 100))); ok {
+	if got := ATAIdentify(page(0x89, strings.Repeat("\x00", 100))); got != nil {
 		t.Error("a short page 0x89 is taken")
 	}
 }
@@ -75,6 +65,7 @@ func FuzzVPD(f *testing.F) {
 	f.Add(page(0x80, "ZJV0000100"))
 	f.Add(page(0x83, "\x01\x03\x00\x08\x50\x00\xc5\x00\x95\x01\x02\x03"))
 	f.Add(page(0x89, strings.Repeat("\x00", 568)))
+	f.Add(page(0xb1, "\x1c\x20\x00\x02"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if s := UnitSerial(b); len(s) > len(b) {
 			t.Errorf("a serial of %d bytes out of %d", len(s), len(b))
@@ -82,8 +73,11 @@ func FuzzVPD(f *testing.F) {
 		if w := WorldWideName(b); w != "" && !strings.HasPrefix(w, "naa.") && !strings.HasPrefix(w, "eui.") {
 			t.Errorf("WorldWideName = %q", w)
 		}
-		if id, ok := ATAIdentity(b); ok && id.Model == "" {
-			t.Error("an identity without a model")
+		if w := ATAIdentify(b); w != nil && len(w) != 512 {
+			t.Errorf("identify data of %d bytes", len(w))
+		}
+		if c := BlockCharacteristics(b); c.RPM != 0 && (c.Solid || c.RPM <= 0x400) {
+			t.Errorf("characteristics %+v", c)
 		}
 	})
 }
