@@ -134,7 +134,7 @@ func scsiFacts(root sysfs.Root, r *result) {
 		d.WWN = scsi.Unique(root.Text(block, d.Name, "device/wwid"))
 	}
 	characteristics(d, page("vpd_pgb1"))
-	if b := scsi.ATAIdentify(page("vpd_pg89")); b != nil {
+	if b := scsi.ATAIdentify(page("vpd_pg89")); b != nil && d.Transport == hardware.TransportSATA {
 		r.identity(b)
 	}
 	r.link(root, path)

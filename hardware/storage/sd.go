@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -74,8 +75,8 @@ func (r *result) identity(b []byte) {
 	}
 	r.ata = &id
 	d := &r.drive
-	d.Model, d.Serial, d.Firmware = id.Model, id.Serial, id.Firmware
-	d.FormFactor, d.MaxLinkMbps = id.FormFactor, id.MaxLinkMbps
+	d.Model, d.Serial, d.Firmware = id.Model, cmp.Or(id.Serial, d.Serial), cmp.Or(id.Firmware, d.Firmware)
+	d.FormFactor, d.MaxLinkMbps = cmp.Or(id.FormFactor, d.FormFactor), id.MaxLinkMbps
 	d.LogicalBlockBytes, d.PhysicalBlockBytes = id.LogicalBytes, id.PhysicalBytes
 	if d.WWN == "" {
 		d.WWN = id.WWN

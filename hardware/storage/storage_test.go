@@ -255,7 +255,8 @@ func shelf() tree {
 			"sys/block/" + name:              "-> ../" + strings.TrimPrefix(dev, "sys/") + "/block/" + name,
 			dev + "/block/" + name + "/size": "15628053168\n", dev + "/block/" + name + "/queue/rotational": "1\n", dev + "/block/" + name + "/device": "-> ../../../6:0:1:" + name,
 			dev + "/vendor": "HGST    \n", dev + "/model": "HUH721008AL5204 \n", dev + "/rev": "C925\n", dev + "/vpd_pg80": "\x00\x80\x00\x08VJG1A2B3",
-			dev + "/vpd_pg83": "\x00\x83\x00\x0c\x01\x03\x00\x08\x50\x00\xcc\xa2\x5a\x01\x02\x03", dev + "/vpd_pgb1": "\x00\xb1\x00\x3c\x1c\x20\x00\x02" + strings.Repeat("\x00", 56),
+			dev + "/vpd_pg83": "\x00\x83\x00\x0c\x01\x03\x00\x08\x50\x00\xcc\xa2\x5a\x01\x02\x03", dev + "/vpd_pg89": "\x00\x89\x02\x38" + strings.Repeat("\x00", 56) + identify(), // of a disk that it is not
+			dev + "/vpd_pgb1": "\x00\xb1\x00\x3c\x1c\x20\x00\x02" + strings.Repeat("\x00", 56),
 			port + "/phy-6:0/sas_phy/phy-6:0/negotiated_linkrate": "12.0 Gbit\n",
 			"answers/scsi/" + name + "/sense":                     "\x70\x00\x00\x00\x00\x00\x00\x0a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
 			"answers/scsi/" + name + "/log-00":                    "\x00\x00\x00\x03\x00\x0d\x2f",

@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 )
 
-// answers is the directory of a recorded tree that holds what the kernel and
+// Answers is the directory of a recorded tree that holds what the kernel and
 // the devices answered to questions that no file of sysfs answers: ioctls,
 // netlink. Their names are reader/device/question: nvme/nvme0/identify.
-const answers = "answers"
+const Answers = "answers"
 
 // Recorder is told every answer of the running system.
 type Recorder func(name string, answer []byte)
@@ -34,7 +34,7 @@ func (r Root) Ask(ctx context.Context, name string, most int64, live func() ([]b
 		if !filepath.IsLocal(name) {
 			return nil, fmt.Errorf("ask %q: %w", name, ErrNotRecorded)
 		}
-		b, err := r.Bytes(most, answers, name)
+		b, err := r.Bytes(most, Answers, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = ErrNotRecorded
 		}

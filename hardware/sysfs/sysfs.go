@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
 // maxText bounds one attribute: the kernel gives at most one page.
@@ -23,9 +24,32 @@ type Root string
 // asked too.
 func (r Root) Live() bool { return filepath.Clean(string(r)) == "/" }
 
-// Path is a path below the root.
+// Path is a path below the root. Whatever is read below a root is named by it
+// first, which is how [Root.Watch] knows what readers read.
 func (r Root) Path(elem ...string) string {
+	if w := watching.Load(); w != nil && w.root == r {
+		w.told(filepath.Join(elem...))
+	}
 	return filepath.Join(append([]string{string(r)}, elem...)...)
+}
+
+type watch struct {
+	root Root
+	told func(path string)
+}
+
+// watching is the one watch at work. It stands here, and not in a context,
+// because a root is a path and its files are read without one.
+var watching atomic.Pointer[watch]
+
+// Watch tells each path below the root that somebody is about to read, until
+// stop is called; readers call told side by side. There is one watch at a time.
+func (r Root) Watch(told func(path string)) (stop func(), err error) {
+	w := &watch{r, told}
+	if !watching.CompareAndSwap(nil, w) {
+		return nil, fmt.Errorf("watch what is read below %s: another watch is at work", r)
+	}
+	return func() { watching.CompareAndSwap(w, nil) }, nil
 }
 
 // Text is a trimmed attribute; empty where it is absent or not readable.
