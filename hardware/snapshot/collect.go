@@ -74,6 +74,14 @@ func (c *collector) take(p string) {
 	}
 }
 
+// glob takes what a pattern, with one star for a whole name, finds.
+func (c *collector) glob(pattern string) {
+	dir, file, _ := strings.Cut(pattern, "/*/")
+	for _, name := range c.root.Names(dir) {
+		c.take(path.Join(dir, name, file))
+	}
+}
+
 // follow resolves the links in a path one after the other, and keeps them. It
 // gives the path without them; ok is false where it leads out of the root.
 func (c *collector) follow(p string, links int) (string, bool) {
@@ -91,12 +99,8 @@ func (c *collector) follow(p string, links int) (string, bool) {
 			c.leave(p, errors.New("more links than a path has"))
 			return "", false
 		}
+		to = relative(to, at) // /lib of some machines
 		target := path.Join(path.Dir(at), to)
-		if path.IsAbs(to) { // /lib of some machines: made relative, as the snapshot stands elsewhere
-			target = strings.TrimPrefix(path.Clean(to), "/")
-			up := strings.Repeat("../", strings.Count(at, "/"))
-			to = up + target
-		}
 		if !filepath.IsLocal(target) {
 			c.leave(at, errors.New("it leads out of the machine"))
 			return "", false

@@ -49,7 +49,9 @@ func (s *standins) walk(v reflect.Value) {
 				s.field(f, x.String())
 			} else if m, ok := x.Interface().(map[string]string); ok && (f.Name == "Other" || f.Name == "OEMSerials") {
 				for _, text := range m {
-					s.serial(text)
+					if !strings.Contains(text, " ") { // words describe
+						s.serial(text)
+					}
 				}
 			} else {
 				s.walk(x)

@@ -40,6 +40,10 @@ type Report struct {
 	Left           []string         // what was not recorded, and why
 }
 
+// libraries are the files that libraries read by themselves, where no watch
+// sees them: ghw's list of PCI functions.
+var libraries = []string{"sys/bus/pci/devices/*/modalias", "sys/bus/pci/devices/*/revision", "sys/bus/pci/devices/*/driver", "sys/bus/pci/devices/*/iommu_group"}
+
 // Take reads the machine below root, "/" for the running one, and writes the
 // snapshot.
 func Take(ctx context.Context, root string, w io.Writer, o Options) (Report, error) {
@@ -54,6 +58,9 @@ func Take(ctx context.Context, root string, w io.Writer, o Options) (Report, err
 	c := collector{root: sysfs.Root(root), tree: tree{}}
 	for _, p := range paths {
 		c.take(p)
+	}
+	for _, p := range libraries {
+		c.glob(p)
 	}
 	for name, b := range answers {
 		c.put(sysfs.Answers+"/"+name, entry{kind: file, data: b})

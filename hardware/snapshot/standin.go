@@ -103,6 +103,9 @@ func (s *standins) binary(v []byte, keep int, texts func([]byte) []string) {
 	for i := range was {
 		s.pair(was[i], is[i])
 		s.pair(strings.ToUpper(was[i]), strings.ToUpper(is[i]))
+		if digits, ok := strings.CutPrefix(was[i], "0x"); ok {
+			s.pair("0x"+strings.ToUpper(digits), "0x"+strings.ToUpper(is[i][2:]))
+		}
 	}
 }
 
@@ -110,7 +113,7 @@ func (s *standins) mac(v []byte) {
 	s.binary(v, 3, func(b []byte) []string {
 		h := hex.EncodeToString(b)
 		pairs := []string{h[:2], h[2:4], h[4:6], h[6:8], h[8:10], h[10:]}
-		return []string{strings.Join(pairs, ":"), strings.Join(pairs, "-"), h}
+		return []string{strings.Join(pairs, ":"), strings.Join(pairs, "-"), h, "enx" + h}
 	})
 }
 
@@ -122,7 +125,7 @@ func (s *standins) wwn(v []byte) {
 	if len(v) == 16 {
 		keep = 0
 	}
-	s.binary(v, keep, func(b []byte) []string { return []string{hex.EncodeToString(b)} })
+	s.binary(v, keep, func(b []byte) []string { return []string{hex.EncodeToString(b), "0x" + hex.EncodeToString(b)} })
 }
 
 // uuid takes a UUID in both byte orders (DSP0134 7.2.1).
@@ -193,14 +196,16 @@ func (s *standins) replacer() *replacer {
 	return r
 }
 
-// standsAlone is the length from which a value is replaced within a word too.
-const standsAlone = 8
+// within is the length from which a value is replaced within a longer word
+// too, in a binary table, where fields stand side by side.
+const within = 8
 
 func (r *replacer) replace(b []byte) []byte {
+	binary := bytes.ContainsFunc(b, func(c rune) bool { return c < ' ' && c != '\n' && c != '\t' || c > '~' })
 	var out []byte
 	from := 0
 	for i := 0; i < len(b); {
-		n := r.at(b, i)
+		n := r.at(b, i, binary)
 		if n == 0 {
 			i++
 			continue
@@ -216,13 +221,13 @@ func (r *replacer) replace(b []byte) []byte {
 }
 
 // at is the length of the value that stands at i, 0 for none.
-func (r *replacer) at(b []byte, i int) int {
+func (r *replacer) at(b []byte, i int, binary bool) int {
 	for _, was := range r.byFirst[b[i]] {
 		n := len(was)
 		if i+n > len(b) || string(b[i:i+n]) != was {
 			continue
 		}
-		if n >= standsAlone || (i == 0 || !word(b[i-1])) && (i+n == len(b) || !word(b[i+n])) {
+		if binary && n >= within || (i == 0 || !word(b[i-1]) || !word(b[i])) && (i+n == len(b) || !word(b[i+n]) || !word(b[i+n-1])) {
 			return n
 		}
 	}

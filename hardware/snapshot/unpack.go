@@ -109,9 +109,9 @@ func (u *unpacker) take(h *tar.Header, r io.Reader) error {
 // it stays inside.
 func (u *unpacker) links() error {
 	for _, h := range u.late {
-		to, dir := h.Linkname, path.Dir(h.Name)
+		to, dir := relative(h.Linkname, h.Name), path.Dir(h.Name)
 		target := path.Join(dir, to)
-		if path.IsAbs(to) || path.Clean(to) != to || !filepath.IsLocal(target) || strings.Contains(to, "\x00") {
+		if path.Clean(to) != to || !filepath.IsLocal(target) || strings.Contains(to, "\x00") {
 			return fmt.Errorf("unpack: %.200q: its link leads to %.200q, out of the snapshot or by a way that is not straight", h.Name, to)
 		}
 		if err := u.root.MkdirAll(dir, 0o755); err != nil {
@@ -127,6 +127,15 @@ func (u *unpacker) links() error {
 		}
 	}
 	return nil
+}
+
+// relative is where a link at a path leads to, from there. An absolute one was
+// meant for the recorded machine's root.
+func relative(to, at string) string {
+	if !path.IsAbs(to) {
+		return to
+	}
+	return path.Join(strings.Repeat("../", strings.Count(at, "/")), path.Clean(to)[1:])
 }
 
 // inside is the name as a path below the directory. Some archivers write it

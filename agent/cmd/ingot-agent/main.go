@@ -34,6 +34,11 @@ func main() {
 		if err == nil {
 			return
 		}
+	case "snapshot":
+		err = takeSnapshot(os.Args[2:])
+		if err == nil {
+			return
+		}
 	case "root", "vm-root":
 		err = stage1.Run(ctx, stage1.Role(role), say)
 	case "vm":
@@ -43,7 +48,7 @@ func main() {
 		defer stop()
 		err = resident.Run(ctx, resident.Options{Log: slog.Default()})
 	default:
-		err = fmt.Errorf("role %.40q is not known; want inventory, or a role: agent, root, vm-root, vm, resident", role)
+		err = fmt.Errorf("role %.40q is not known; want inventory or snapshot, or a role: agent, root, vm-root, vm, resident", role)
 	}
 	fmt.Fprintln(os.Stderr, "ingot:", err)
 	if os.Getpid() == 1 {
