@@ -92,6 +92,8 @@ type victim struct {
 	last   fleet.Status
 	// seen is how much the console had said then.
 	seen int64
+	// service is the one that answered.
+	service string
 }
 
 // badLuck carries two servers to their stack through all that goes wrong: the
@@ -338,12 +340,17 @@ func (v *victim) noLease(ctx context.Context) error {
 // runs, which nobody but the console is told: the server is lost, with the
 // reason. With the cable, what it had to say comes, and the server runs.
 func (v *victim) alone(ctx context.Context) error {
+	// Silence is of a heart that has beaten: before that it is the phase's
+	// deadline that passes, after minutes.
+	if _, err := v.await(ctx, "heard", func(st fleet.Status) (bool, error) { return st.Applied["heartbeat"] > 0, nil }); err != nil {
+		return err
+	}
 	if err := lab.Cut(ctx, labName(), v.Name, true); err != nil {
 		return err
 	}
 	cut := time.Now()
 	v.say("%s: the cable is pulled", v.Name)
-	if err := v.says(ctx, v.seen, "service "+v.o.Stack+": up"); err != nil {
+	if err := v.says(ctx, v.seen, "service "+v.service+": up"); err != nil {
 		return err
 	}
 	st, err := v.await(ctx, "lost", func(st fleet.Status) (bool, error) {
@@ -372,6 +379,7 @@ func (v *victim) answers(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask its service: %w", err)
 	}
+	v.service = a.Service
 	return nil
 }
 
