@@ -162,3 +162,15 @@ func TestReadingsWithTimes(t *testing.T) {
 		t.Errorf("%+v, %v; want the time as it was", got, err)
 	}
 }
+
+// What a server and its BMC both read stands once, by the server's word.
+func TestJoinReadings(t *testing.T) {
+	f := func(v float64) *float64 { return &v }
+	r := Readings{Links: []Link{{MAC: "52:54:00:00:00:01", LinkMbps: 1000}}, Sensors: []Sensor{{Name: "12V", Kind: "voltage", Value: f(12)}, {Name: "Fan", Kind: "fan"}},
+		Drives: []DriveReading{{Name: "sda", Serial: "S1"}}}
+	r.Join(Readings{PowerState: PowerOn, Links: []Link{{MAC: "52:54:00:00:00:01"}, {MAC: "52:54:00:00:00:02"}}, Sensors: []Sensor{{Name: "12v", Kind: "voltage"}, {Name: "Fan", Kind: "state"}, {Name: "Fan", Kind: "state"}},
+		Drives: []DriveReading{{Name: "Bay 0", Serial: "s1"}, {Name: "Bay 1"}}, Logs: []Log{{Name: "SEL"}}})
+	if len(r.Links) != 2 || r.Links[0].LinkMbps != 1000 || len(r.Sensors) != 4 || *r.Sensors[0].Value != 12 || len(r.Drives) != 2 || len(r.Logs) != 1 || r.PowerState != PowerOn {
+		t.Errorf("joined: %+v", r)
+	}
+}

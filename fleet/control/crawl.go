@@ -154,7 +154,7 @@ func (b *bmcs) read(ctx context.Context, bmc fleet.BMC) (hardware.View, error) {
 	}
 	view := hardware.View{Inventory: hardware.Fill(over[0].Inventory, over[1].Inventory), Readings: over[0].Readings}
 	view.Inventory.Findings = append(view.Inventory.Findings, over[1].Inventory.Findings...)
-	view.Readings.Add(over[1].Readings)
+	view.Readings.Join(over[1].Readings)
 	return view, nil
 }
 

@@ -78,7 +78,7 @@ func (c *Client) Readings(ctx context.Context, n fleet.NodeID) (hardware.Reading
 		if err != nil {
 			return out, false, fmt.Errorf("read readings of %s: %v", n, err)
 		}
-		out.Add(r)
+		out.Join(r)
 		found = true
 	}
 	out.Normalize()
