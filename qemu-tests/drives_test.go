@@ -1,6 +1,8 @@
 package qemutests
 
 import (
+	"bytes"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/ingot-metal/ingot/hardware"
+	"github.com/ingot-metal/ingot/hardware/inventory"
+	"github.com/ingot-metal/ingot/hardware/snapshot"
 )
 
 // image makes an empty drive of so many MiB for QEMU.
@@ -79,6 +83,30 @@ func TestDrivesOfAGuest(t *testing.T) {
 	}
 	checkGuestReadings(t, readings)
 	checkGuestControllers(t, inv)
+	var recorded []byte
+	for _, m := range regexp.MustCompile(`(?m)^SNAPSHOT (.*?)\r?$`).FindAllStringSubmatch(text, -1) {
+		part, err := base64.StdEncoding.DecodeString(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		recorded = append(recorded, part...)
+	}
+	replay(t, recorded, inv)
+}
+
+// replay reads the guest again, from its snapshot.
+func replay(t *testing.T, packed []byte, inv hardware.Inventory) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := snapshot.Unpack(bytes.NewReader(packed), dir, snapshot.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	again := inventory.Read(t.Context(), dir)
+	inv.Findings, inv.BMC, inv.Watchdogs, again.Inventory.Findings = nil, hardware.BMC{}, nil, nil // what only the BMC says is in no snapshot
+	if d := cmp.Diff(inv, again.Inventory, cmpopts.EquateEmpty()); d != "" {
+		t.Errorf("the guest by its snapshot (-want +got):\n%s", d)
+	}
+	checkGuestReadings(t, again.Readings)
 }
 
 func wantDrives() []hardware.Drive {

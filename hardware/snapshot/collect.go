@@ -55,8 +55,9 @@ func (c *collector) put(name string, e entry) {
 	}
 }
 
-// take copies what stands at a path, and the links on the way to it. What is
-// absent, and device nodes, are left out.
+// take copies what stands at a path, and the links on the way to it. Device
+// nodes, and what is absent or may not be read, which gave its reader nothing
+// either, are left out.
 func (c *collector) take(p string) {
 	p, ok := c.follow(path.Clean(p), maxLinks)
 	if !ok {
@@ -64,9 +65,7 @@ func (c *collector) take(p string) {
 	}
 	st, err := os.Lstat(filepath.Join(string(c.root), p))
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		c.leave(p, err)
 	case st.IsDir():
 		c.list(p)
 	case st.Mode().IsRegular():
@@ -119,7 +118,6 @@ func (c *collector) list(p string) {
 	}
 	f, err := os.Open(filepath.Join(string(c.root), p))
 	if err != nil {
-		c.leave(p, err)
 		return
 	}
 	defer f.Close()
@@ -156,11 +154,9 @@ func (c *collector) read(p string) {
 	defer timer.Stop()
 	select {
 	case a := <-got:
-		if a.err != nil {
-			c.leave(p, a.err)
-			return
+		if a.err == nil { // else it gave its reader nothing either
+			c.put(p, entry{kind: file, data: a.b})
 		}
-		c.put(p, entry{kind: file, data: a.b})
 	case <-timer.C:
 		c.leave(p, fmt.Errorf("it was not read within %v", fileLimit))
 	}

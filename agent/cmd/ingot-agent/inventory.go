@@ -13,8 +13,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/ingot-metal/ingot/hardware"
 	"github.com/ingot-metal/ingot/hardware/inventory"
 	"github.com/ingot-metal/ingot/hardware/render"
@@ -145,8 +143,8 @@ func show(w io.Writer, output string, document any, table func(io.Writer) error)
 		return fmt.Errorf("write as JSON: %w", err)
 	}
 	if output == "yaml" {
-		if b, err = yaml.JSONToYAML(b); err != nil {
-			return fmt.Errorf("write as YAML: %w", err)
+		if b, err = render.YAML(b); err != nil {
+			return err
 		}
 	}
 	_, err = fmt.Fprintln(w, strings.TrimSuffix(string(b), "\n"))

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -19,6 +21,7 @@ import (
 	"github.com/ingot-metal/ingot/agent/host"
 	"github.com/ingot-metal/ingot/hardware/inventory"
 	"github.com/ingot-metal/ingot/hardware/nic"
+	"github.com/ingot-metal/ingot/hardware/snapshot"
 	"github.com/ingot-metal/ingot/hardware/sysfs"
 )
 
@@ -124,8 +127,15 @@ func tellInventory(ctx context.Context, m *host.Modules, say func(string, ...any
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Printf("\nINVENTORY %s\nREADINGS %s\n", b, readings)
-	return err
+	var recorded bytes.Buffer
+	if _, err := snapshot.Take(ctx, "/", &recorded, snapshot.Options{Keep: true}); err != nil {
+		return err
+	}
+	fmt.Printf("\nINVENTORY %s\nREADINGS %s\n", b, readings)
+	for part := range slices.Chunk(recorded.Bytes(), 6000) {
+		fmt.Printf("SNAPSHOT %s\n", base64.StdEncoding.EncodeToString(part))
+	}
+	return nil
 }
 
 // await waits until a module has been loaded for a device.
