@@ -167,9 +167,9 @@ func FuzzUnpack(f *testing.F) {
 		if !whole { // lines of names with their targets or contents, so that the mutations reach the names
 			var entries []tar.Header
 			for line := range strings.SplitSeq(string(b), "\n") {
-				if name, to, ok := strings.Cut(line, "\x00"); ok && !strings.Contains(to, "\x00") && len(line) < 90 {
+				if name, to, ok := strings.Cut(line, "\x00"); ok && !strings.Contains(to, "\x00") && len(line) < 90 && !strings.HasSuffix(name, "/") {
 					entries = append(entries, symlink(name, to))
-				} else if name, content, ok := strings.Cut(line, "\x01"); ok && len(line) < 90 && !strings.Contains(name, "\x00") {
+				} else if name, content, ok := strings.Cut(line, "\x01"); ok && len(line) < 90 && !strings.Contains(name, "\x00") && !strings.HasSuffix(name, "/") {
 					entries = append(entries, regular(name, content))
 				}
 			}
