@@ -34,7 +34,10 @@ const (
 	loginRest = time.Second // before the next try, for a BMC without a free session
 	lanTry    = time.Second // a datagram is lost after that
 	lanTries  = 3
-	lanRead   = 224
+	// actTry is how long a BMC may take over what it is told to do: many answer
+	// once it is done. Such a command is not sent twice.
+	actTry  = 10 * time.Second
+	lanRead = 224
 )
 
 // ErrRefused says that the BMC did not take the user or the password. It is
@@ -284,7 +287,11 @@ func ReadLAN(ctx context.Context, o Options) (hardware.Inventory, error) {
 
 // one does one thing with go-ipmi's client in a session of its own.
 func (o Options) one(ctx context.Context, what string, f func(context.Context, *client.Client) error) error {
-	return o.session(ctx, what, func(ctx context.Context, l *lan) error { return l.own.do(ctx, o.timeout(), f) })
+	return o.session(ctx, what, func(ctx context.Context, l *lan) error {
+		return l.own.do(ctx, o.timeout(), func(ctx context.Context, c *client.Client) error {
+			return f(ctx, c.WithTimeout(actTry))
+		})
+	})
 }
 
 // session does one thing in a session of its own, which is closed whatever
