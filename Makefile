@@ -33,7 +33,7 @@ RELEASED := ingot ingot-agent vmlinuz initramfs.cpio.zst
 TREES := hardware images boot fleet agent qemu-tests
 GO_SOURCES := $(shell find $(TREES) -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod go.sum
 
-.PHONY: help deps build image stack lab e2e test check lint bench release fuzz golden clean
+.PHONY: help deps build image stack lab e2e luck test check lint bench release fuzz golden clean
 
 help: ## what can be made
 	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,8 @@ test: lint build image stack ## everything: lint, all tests, the main job
 	$(GO) test -timeout 30m -p 1 ./qemu-tests/...
 	$(MAKE) e2e
 	$(GO) run ./qemu-tests/cmd/e2e --bus cluster --policy approve --no-breaking --out $(BUILD)/e2e-cluster
+
+luck: build image stack ## power cuts, and ingot serve killed, in every phase of a boot
 	$(GO) run ./qemu-tests/cmd/e2e --bad-luck --out $(BUILD)/e2e-luck
 
 check: lint ## gofmt, vet, staticcheck, house rules, short tests: under two minutes
