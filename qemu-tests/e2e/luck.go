@@ -191,11 +191,12 @@ func (v *victim) serveKills(ctx context.Context) error {
 }
 
 // strike waits for a moment and does what it is told. A server that has passed
-// the moment before that was seen is sent there once more.
+// the moment before that was seen, or whose emulator ended, is sent there once
+// more.
 func (v *victim) strike(ctx context.Context, at int, blow func(context.Context) error) error {
 	for range strikes {
-		st, err := v.reach(ctx, at)
-		if errors.Is(err, errPassed) {
+		st, err := v.reachOn(ctx, at)
+		if errors.Is(err, errPassed) || errors.Is(err, errOff) {
 			v.say("%s: %v; once more", v.Name, err)
 			if err := v.cutPower(ctx); err != nil {
 				return err
@@ -211,10 +212,35 @@ func (v *victim) strike(ctx context.Context, at int, blow func(context.Context) 
 		}
 		return nil
 	}
-	return fmt.Errorf("reach %s: it was over %d times before it was seen", moments[at], strikes)
+	return fmt.Errorf("reach %s: it was over, or the server off, %d times", moments[at], strikes)
 }
 
-var errPassed = errors.New("it is further already")
+var (
+	errPassed = errors.New("it is further already")
+	errOff    = errors.New("it went off by itself: its emulator ended, lab.log says of what")
+)
+
+// reachOn is reach for as long as the server has power: an emulator that ends by
+// itself is one power cut more.
+func (v *victim) reachOn(ctx context.Context, at int) (fleet.Status, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for ; ctx.Err() == nil; pause(ctx, time.Second) {
+			st, err := lab.Status(ctx, labName())
+			if err == nil && slices.ContainsFunc(st.Servers, func(s lab.ServerStatus) bool { return s.Name == v.Name && s.Power == "off" }) {
+				cancel(errOff)
+			}
+		}
+	})
+	st, err := v.reach(ctx, at)
+	if err != nil && errors.Is(context.Cause(ctx), errOff) {
+		err = errOff
+	}
+	cancel(nil)
+	watch.Wait()
+	return st, err
+}
 
 // reach waits until the server's present life has come to a moment.
 func (v *victim) reach(ctx context.Context, at int) (fleet.Status, error) {
