@@ -17,9 +17,10 @@ import (
 )
 
 // scrub gives the tree without what names this machine, its parts or its owner,
-// and the number of values that were replaced.
-func scrub(t tree, res inventory.Result, key [32]byte) (tree, *standins) {
-	s := &standins{key: key, pairs: map[string]string{}}
+// and the stand-ins. The machine's own name is looked for in its command line
+// alone: it may be any word.
+func scrub(t tree, res inventory.Result, host string, key [32]byte) (tree, *standins) {
+	s := &standins{key: key, host: host, pairs: map[string]string{}}
 	s.walk(reflect.ValueOf(res.Inventory))
 	s.walk(reflect.ValueOf(res.Readings))
 	for _, name := range slices.Sorted(maps.Keys(t)) {
@@ -179,13 +180,25 @@ func (s *standins) ata(b []byte) {
 func (s *standins) special(name string, b []byte, res inventory.Result) ([]byte, bool) {
 	switch {
 	case name == "proc/cmdline": // as the kernel's reader has it, without secrets
-		return addresses.ReplaceAllFunc([]byte(res.Inventory.Kernel.Cmdline), s.address), true
+		return addresses.ReplaceAllFunc([]byte(s.withoutHost(res.Inventory.Kernel.Cmdline)), s.address), true
 	case strings.HasPrefix(name, sysfs.Answers+"/tpm/") && strings.Contains(name, "/ek-"):
 		return s.masked(b), true
 	case path.Base(name) == "DMI":
 		return s.maskOEM(b), true
 	}
 	return nil, false
+}
+
+// withoutHost is a command line in which the machine's name, with its domain
+// and without, has a stand-in.
+func (s *standins) withoutHost(cmdline string) string {
+	first, _, _ := strings.Cut(s.host, ".")
+	for _, name := range []string{s.host, first} {
+		if len(name) >= 2 {
+			cmdline = regexp.MustCompile(`\b`+regexp.QuoteMeta(name)+`\b`).ReplaceAllLiteralString(cmdline, s.text(name))
+		}
+	}
+	return cmdline
 }
 
 // address is a stand-in of the ranges for documentation (RFC 5737, RFC 3849).

@@ -346,6 +346,22 @@ func TestChecksums(t *testing.T) {
 	}
 }
 
+// A command line keeps neither the machine's name nor addresses nor secrets.
+func TestCmdline(t *testing.T) {
+	var res inventory.Result
+	res.Inventory.Kernel.Cmdline = "ip=10.1.2.3::10.1.2.1:255.255.255.0:db7.corp.example:eth0 root=UUID=0a1b2c3d-1122-3344-5566-778899aabbcc x=db7 y=db70 v6=fd00::17"
+	out, _ := scrub(tree{"proc/cmdline": {kind: file, data: []byte("whatever token=secret")}}, res, "db7.corp.example", [32]byte{1})
+	got := string(out["proc/cmdline"].data)
+	for _, gone := range []string{"10.1.2", "db7.", "corp", "=db7 ", "0a1b2c3d", "secret", "fd00"} {
+		if strings.Contains(got, gone) {
+			t.Errorf("%q is left in %q", gone, got)
+		}
+	}
+	if !strings.Contains(got, " y=db70 ") || !strings.Contains(got, ":eth0 root=UUID=") || !strings.Contains(got, "192.0.2.") || !strings.Contains(got, "2001:db8::") {
+		t.Errorf("the rest became %q", got)
+	}
+}
+
 // A file that blocks is left out, and told; the rest is recorded.
 func TestBlockedFile(t *testing.T) {
 	root := plant(t, "../testdata/machines/ingot-ls1/tree.txt")

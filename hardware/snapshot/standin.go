@@ -14,7 +14,8 @@ import (
 // standins give each value another of the same length and shape. The same
 // value has the same one throughout a snapshot, and another in the next.
 type standins struct {
-	key [32]byte
+	key  [32]byte
+	host string // the machine's own name
 	// pairs are what is replaced, and by what, in every form that it takes.
 	pairs map[string]string
 	count int

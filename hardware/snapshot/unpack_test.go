@@ -197,7 +197,7 @@ func FuzzScrub(f *testing.F) {
 			return
 		}
 		was := bytes.Clone(b)
-		out, s := scrub(tree{name: {kind: file, data: b}}, inventory.Result{}, [32]byte{1})
+		out, s := scrub(tree{name: {kind: file, data: b}}, inventory.Result{}, "host", [32]byte{1})
 		if !bytes.Equal(was, b) {
 			t.Errorf("%q: its own bytes were changed", name)
 		}
