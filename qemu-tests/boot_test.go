@@ -155,8 +155,11 @@ func bootHost(t *testing.T, cmdline string, more ...string) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if t.Name() == "TestAgentInitDamaged" {
-		damage(t, initrd)
+	switch t.Name() {
+	case "TestAgentInitDamaged": // one file cut short
+		appendFile(t, initrd, ingotcpio.File{Name: "usr/share/misc/pci.ids.gz", Data: []byte("cut")})
+	case "TestDriveThatHangs":
+		appendFile(t, initrd, ingotcpio.File{Name: "scsi_debug.ko", Data: moduleFile(t, kernel.ModulesDir, "drivers/scsi/scsi_debug.ko.xz")})
 	}
 	t.Logf("initramfs: %d modules, %.1f MiB", len(res.Modules), float64(res.SizeBytes)/(1<<20))
 	disk := filepath.Join(dir, "disk")
@@ -172,10 +175,11 @@ func bootHost(t *testing.T, cmdline string, more ...string) *guest {
 		"-device", "ipmi-bmc-sim,id=bmc0", "-device", "isa-ipmi-kcs,bmc=bmc0"}, more...))
 }
 
-// damage appends an archive that replaces a file, as the kernel unpacks them in turn.
-func damage(t *testing.T, initrd string) {
+// appendFile appends an archive whose file replaces what is there, as the kernel
+// unpacks them in turn.
+func appendFile(t *testing.T, initrd string, file ingotcpio.File) {
 	t.Helper()
-	more, err := ingotcpio.Archive(ingotcpio.File{Name: "usr/share/misc/pci.ids.gz", Data: []byte("cut")})
+	more, err := ingotcpio.Archive(file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/ulikunitz/xz"
 
 	"github.com/ingot-metal/ingot/hardware"
 	"github.com/ingot-metal/ingot/hardware/inventory"
@@ -109,6 +111,47 @@ func replay(t *testing.T, packed []byte, inv hardware.Inventory) {
 		t.Errorf("the guest by its snapshot (-want +got):\n%s", d)
 	}
 	checkGuestReadings(t, again.Readings)
+}
+
+// moduleFile is a module of the guest's kernel, unpacked, that its initramfs
+// has no use for.
+func moduleFile(t *testing.T, dir, name string) []byte {
+	t.Helper()
+	f, err := os.Open(filepath.Join(dir, "kernel", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := xz.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestDriveThatHangs gives the guest a drive, of the kernel's scsi_debug, that
+// takes 20 s for each command. It costs its own facts: the others are read,
+// and the report comes in time and says so.
+func TestDriveThatHangs(t *testing.T) {
+	g := bootHost(t, "ingot.inventory=1 ingot.slow=1")
+	g.qmpDo("cont", nil)
+	g.until("READER lldp")
+	if text := g.all.String(); !regexp.MustCompile(`READER storage 3\d\d\d ms *\r?\n`).MatchString(text) {
+		t.Error("the reader of drives did not take its 3 s")
+	}
+	g.until(`"code":"drive-hung"`)
+	text := g.all.String()
+	for _, want := range []string{`"serial":"S1"`, `no answer to scsi/sd[a-z]/log-00 within 3s`, `replace drive sd[a-z], serial [0-9]+000 when`} {
+		if !regexp.MustCompile(want).MatchString(text) {
+			t.Errorf("the guest does not say %q", want)
+		}
+	}
+	g.qmpDo("quit", nil) // it waits for the drive before it powers off
+	g.finish()
 }
 
 func wantDrives() []hardware.Drive {

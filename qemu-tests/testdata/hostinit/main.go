@@ -7,9 +7,11 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -112,6 +114,11 @@ func tellInventory(ctx context.Context, m *host.Modules, say func(string, ...any
 			}
 		}
 	}
+	if _, ok := host.ParseCmdline(sysfs.Root("/").Text("proc/cmdline")).Lookup("ingot.slow"); ok {
+		if err := slowDrive(); err != nil {
+			return err
+		}
+	}
 	begin := time.Now()
 	res := inventory.Stream(ctx, "/", func(r inventory.Result) {
 		say("TOLD after %d ms, pending %v: %s", time.Since(begin).Milliseconds(), r.Pending, r.Inventory.Summary())
@@ -136,6 +143,28 @@ func tellInventory(ctx context.Context, m *host.Modules, say func(string, ...any
 		fmt.Printf("SNAPSHOT %s\n", base64.StdEncoding.EncodeToString(part))
 	}
 	return nil
+}
+
+// slowDrive makes a drive of the kernel's own that takes 20 s for a command,
+// from when it stands there.
+func slowDrive() error {
+	module, err := os.ReadFile("/scsi_debug.ko")
+	if err != nil {
+		return err
+	}
+	if err := unix.InitModule(module, "dev_size_mb=16 inq_vendor=ACME"); err != nil {
+		return err
+	}
+	for end := time.Now().Add(15 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if disks, err := filepath.Glob("/sys/bus/pseudo/devices/adapter0/host*/target*/*/block/sd*"); err != nil || len(disks) > 0 && sysfs.Root("/").Text(disks[0], "size") == "32768" {
+			break
+		}
+		if time.Now().After(end) {
+			return errors.New("scsi_debug makes no drive in 15 s")
+		}
+	}
+	time.Sleep(time.Second)                                                            // the kernel looks for partitions
+	return os.WriteFile("/sys/bus/pseudo/drivers/scsi_debug/delay", []byte("5000"), 0) // of 4 ms each
 }
 
 // await waits until a module has been loaded for a device.
