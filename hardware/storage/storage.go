@@ -174,10 +174,13 @@ func (r *reading) wait(ctx context.Context, limit time.Duration) result {
 		return res
 	case <-ctx.Done():
 	}
+	select {
+	case res := <-r.full: // it has answered while another was waited for
+		return res
+	default:
+	}
 	res := result{drive: hardware.Drive{Name: r.unit.names[0], Sources: hardware.Sources{Source}}}
 	select {
-	case res = <-r.full:
-		return res
 	case res = <-r.base:
 	default:
 	}
