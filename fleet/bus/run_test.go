@@ -112,7 +112,7 @@ func TestStartRefuses(t *testing.T) {
 				t.Fatal("it started")
 			}
 			if !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("error %q, want one line with %q", err, tt.want)
+				t.Errorf("Start = %q; want one line with %q", err, tt.want)
 			}
 		})
 	}

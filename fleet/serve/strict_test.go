@@ -80,7 +80,7 @@ func FuzzDecodeStrict(f *testing.F) {
 		var v credentials
 		lines, err := decodeStrict(b, &v)
 		if err != nil && !strings.HasPrefix(err.Error(), "line ") {
-			t.Errorf("error without a line: %v", err)
+			t.Errorf("no line is named: %v", err)
 		}
 		if err == nil && lines[""] < 1 {
 			t.Errorf("lines = %v; want where the value begins", lines)

@@ -128,7 +128,7 @@ func FuzzLoadOption(f *testing.F) {
 			t.Errorf("path of %d bytes, name of %d from %d", len(e.Path), len(e.Name), len(b))
 		}
 		if err != nil && !strings.HasPrefix(err.Error(), "decode ") {
-			t.Errorf("error %q does not say what was tried", err)
+			t.Errorf("text %q does not say what was tried", err)
 		}
 		inv := hardware.Inventory{BootEntries: []hardware.BootEntry{e}}
 		inv.Normalize()
